@@ -92,18 +92,18 @@ def to_mono(audio: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def resample(audio: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
-    """Resample one channel with soxr at its very high quality.
+    """Resample with soxr at its very high quality.
 
     Parameters
     ----------
     audio
-        float32 `[n]`.
+        float32 `[n]` or `[n, channels]`.
     from_rate, to_rate
         In Hz.
 
     Returns
     -------
-    float32 `[round(n * to_rate / from_rate)]`
+    float32, `round(n * to_rate / from_rate)` samples a channel.
     """
     import soxr
 

@@ -1,0 +1,127 @@
+"""How loud a frame is, and how loud that is for its sensor at that time of day.
+
+Levels are A-weighted, in dB. Without a calibrated sound level meter they are relative to full
+scale, which is all that *relevance* needs: it ranks a frame among its neighbours in time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
+from scipy.stats import rankdata
+
+from data.audio import frame_audio
+from data.local_time import local_time
+
+BLOCK_S = 0.125
+"""Fast time weighting of a sound level meter, s; the interval of SONYC's level series."""
+
+WINDOW_HOURS = 2
+"""Frames are ranked among those of the same sensor, date and 2-hour window."""
+
+_FLOOR_DB = -120.0
+
+
+def a_weighting(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gain of the A-weighting curve, as an amplitude ratio.
+
+    Parameters
+    ----------
+    frequency
+        float64, any shape, Hz.
+
+    References
+    ----------
+    IEC 61672-1:2013, annex E; 1 at 1 kHz.
+    """
+    square = np.square(frequency)
+    gain = (12194.0**2 * square**2) / (
+        (square + 20.6**2) * np.sqrt((square + 107.7**2) * (square + 737.9**2)) * (square + 12194.0**2)
+    )
+    return gain * 10 ** (2.0 / 20)
+
+
+def frame_levels(
+    audio: NDArray[np.float32], sample_rate: int, frame_length: int, hop_length: int
+) -> NDArray[np.float32]:
+    """Measure the A-weighted level of each frame of a recording.
+
+    The recording is weighted as a whole, its mean square is taken over blocks of 1/8 s, and a
+    frame's level is the mean of the dB values of the blocks that begin in it, rounded to 0.01 dB
+    as the authors do.
+
+    Parameters
+    ----------
+    audio
+        float32 `[n]` in [-1, 1].
+    sample_rate
+        Hz.
+    frame_length, hop_length
+        In samples, as for `data.audio.frame_audio` with neither centring nor padding at the end.
+
+    Returns
+    -------
+    float32 `[n_frames]`, dB(A) relative to a full-scale square wave, not below -120.
+    """
+    size = next_fast_len(len(audio), real=True)
+    spectrum = rfft(audio, size) * a_weighting(rfftfreq(size, 1 / sample_rate)).astype(np.float32)
+    power = np.square(irfft(spectrum, size)[: len(audio)])
+    block = round(BLOCK_S * sample_rate)
+    levels = [
+        _decibel(frame[: len(frame) // block * block].reshape(-1, block).mean(axis=1)).mean()
+        for frame in frame_audio(power, frame_length, hop_length, pad_end=False)
+    ]
+    return np.round(np.asarray(levels), 2).astype(np.float32)
+
+
+def calibrate(levels: NDArray[np.float32], spl: float) -> NDArray[np.float32]:
+    """Shift relative levels so that their energy mean is a measured one.
+
+    Parameters
+    ----------
+    levels
+        float32 `[n_frames]`, dB, relative.
+    spl
+        The recording's equivalent level from a calibrated meter, dBA.
+    """
+    equivalent = _decibel(np.mean(10.0 ** (levels.astype(np.float64) / 10)))
+    return np.round(levels + (spl - equivalent), 2).astype(np.float32)
+
+
+def relevance(
+    levels: NDArray[np.float32], timestamps: NDArray[np.float64], time_zone: str = "UTC"
+) -> NDArray[np.float32]:
+    """Rank each frame's level among all frames of one sensor in the same local 2-hour window.
+
+    Parameters
+    ----------
+    levels
+        float32 `[n]`, dB, all frames of one sensor.
+    timestamps
+        float64 `[n]`, Unix seconds; undated frames (NaN) form a window of their own.
+    time_zone
+        IANA name; windows begin at even hours of the sensor's wall clock.
+
+    Returns
+    -------
+    float32 `[n]` in (0, 1]: the `min` rank divided by the number of frames in the window.
+    """
+    local = local_time(timestamps, time_zone)
+    # The date stands for the authors' (week, weekday); -1 gathers what is undated.
+    window = np.where(
+        local.isna(), -1, (local.year * 366 + local.dayofyear) * 24 // WINDOW_HOURS + local.hour // WINDOW_HOURS
+    )
+    result = np.empty(len(levels), np.float32)
+    for members in _groups(window):
+        result[members] = rankdata(levels[members], method="min") / len(members)
+    return result
+
+
+def _groups(labels: NDArray) -> list[NDArray[np.int64]]:
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if len(labels) else []
+
+
+def _decibel(power: NDArray | float) -> NDArray:
+    return 10 * np.log10(np.maximum(power, 10 ** (_FLOOR_DB / 10)))

@@ -1,0 +1,160 @@
+"""Shards: the HDF5 files in which frames travel from stage to stage.
+
+An *upstream shard* holds the frames of some recordings of one sensor, under the names that the
+authors' own files use:
+
+==================  ==========================  ====================================================
+`audio`             int16 [n, sample_rate]      one second each, full scale 32768
+`l3_embedding`      float32 [n, D]              the teacher's embedding
+`timestamp`         float64 [n]                 Unix seconds of the first sample; NaN if undated
+`spl`               float32 [n]                 level, dBA
+`relevance`         float32 [n]                 in (0, 1], see `data.loudness.relevance`
+`recording`         int32 [n]                   row of `recording_path`
+`recording_path`    str [m]                     the recordings
+==================  ==========================  ====================================================
+
+Its attributes say the sensor, the rate, the hop, which teacher and the hash of its weights.
+
+A *reduced shard* has the same file name, and one dataset, named by the embedding key, with
+phi(teacher(x)) for the same rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import InputError
+from data.files import atomic_path
+
+SPLITS = ("train", "validate")
+TEACHER_KEY = "l3_embedding"
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Rows of an upstream shard; the arrays are described at the top of this module."""
+
+    audio: NDArray[np.int16]
+    embedding: NDArray[np.float32]
+    timestamp: NDArray[np.float64]
+    spl: NDArray[np.float32]
+    relevance: NDArray[np.float32]
+    recording: NDArray[np.int32]
+    recording_path: list[str]
+
+
+def write_upstream_shard(path: str | os.PathLike[str], frames: Frames, attributes: Mapping[str, Any]) -> None:
+    """Write an upstream shard, whole or not at all."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file["audio"] = frames.audio
+        file[TEACHER_KEY] = frames.embedding
+        file["timestamp"] = frames.timestamp
+        file["spl"] = frames.spl
+        file["relevance"] = frames.relevance
+        file["recording"] = frames.recording
+        file.create_dataset("recording_path", data=frames.recording_path, dtype=h5py.string_dtype())
+        file.attrs.update(attributes)
+
+
+def write_reduced_shard(
+    path: str | os.PathLike[str], key: str, embedding: NDArray[np.float32], attributes: Mapping[str, Any]
+) -> None:
+    """Write a reduced shard, whole or not at all.
+
+    Parameters
+    ----------
+    key
+        The embedding key, e.g. `pca_ndata=500000_emb=128_kernel=linear`.
+    embedding
+        float32 `[n, d]`.
+    attributes
+        Kept with the file.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file[key] = embedding
+        file.attrs.update(attributes)
+
+
+def list_shards(folder: str | os.PathLike[str]) -> list[Path]:
+    """List the shards directly in `folder`, sorted by name; those being written are not among them."""
+    return sorted(path for path in Path(folder).glob("*.h5") if not path.name.startswith("."))
+
+
+def require_shards(folder: str | os.PathLike[str]) -> list[Path]:
+    """List the shards in `folder`, and refuse an empty or missing folder.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    shards = list_shards(folder)
+    if not shards:
+        raise InputError(f"{folder} holds no shards (*.h5). Is it the folder that an earlier stage wrote?")
+    return shards
+
+
+def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a shard's attributes."""
+    with open_shard(path) as file:
+        return {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
+
+
+def read_dataset(path: str | os.PathLike[str], name: str) -> NDArray:
+    """Read one dataset of a shard.
+
+    Raises
+    ------
+    InputError
+        The file is no HDF5 file, or has no such dataset; the message lists those it has.
+    """
+    with open_shard(path) as file:
+        return _dataset(file, name)[:]
+
+
+def iterate_dataset(path: str | os.PathLike[str], name: str, rows: int = 8192) -> Iterator[NDArray]:
+    """Read one dataset of a shard in chunks of at most `rows` rows."""
+    with open_shard(path) as file:
+        dataset = _dataset(file, name)
+        for start in range(0, len(dataset), rows):
+            yield dataset[start : start + rows]
+
+
+def dataset_shape(path: str | os.PathLike[str], name: str) -> tuple[int, ...]:
+    """Shape of one dataset of a shard, without reading it."""
+    with open_shard(path) as file:
+        return _dataset(file, name).shape
+
+
+def embedding_keys(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the datasets in a reduced shard."""
+    with open_shard(path) as file:
+        return sorted(file)
+
+
+def open_shard(path: str | os.PathLike[str]) -> h5py.File:
+    """Open a shard for reading, with an error that names it.
+
+    Raises
+    ------
+    InputError
+        The file is missing, truncated or no HDF5 file.
+    """
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as a shard: {error}") from None
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    if name not in file:
+        raise InputError(f"{file.filename} has no dataset {name!r}; it has {', '.join(sorted(file)) or 'none'}.")
+    return file[name]

@@ -1,0 +1,194 @@
+"""The chain of an experiment: its tasks, in an order in which each finds what it reads.
+
+A stage that a sweep touches becomes several tasks, one for each combination of the swept values
+that can reach it; what they share runs once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobs.experiment import Experiment, Sweep
+from jobs.stages import STAGES, Stage, parameters_of
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of one stage.
+
+    Attributes
+    ----------
+    stage
+        What is done.
+    folder
+        Where its output goes.
+    inputs
+        Flag name to path.
+    parameters
+        Parameter name to value: all that decides the result, beside the inputs.
+    parents
+        The tasks that write the inputs.
+    label
+        What tells it from the other tasks of its stage: the swept values that can reach it.
+    """
+
+    stage: Stage
+    folder: Path
+    inputs: Mapping[str, Path]
+    parameters: Mapping[str, Any]
+    parents: tuple[Task, ...] = field(default=(), repr=False)
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """Stage and label."""
+        return f"{self.stage.name} {self.label}".rstrip()
+
+    def command(self) -> list[str]:
+        """The command line that does it; a person may type it as well."""
+        words = [sys.executable, str(self.stage.program), "--output-dir", str(self.folder)]
+        for name, path in self.inputs.items():
+            words += [_flag(name), str(path)]
+        for name, value in self.parameters.items():
+            words += _flag_words(name, value)
+        return words
+
+
+def build_chain(sweep: Sweep, output_dir: Path) -> list[Task]:
+    """List the tasks of an experiment, parents first.
+
+    Parameters
+    ----------
+    sweep
+        As `jobs.experiment.read_experiment` returns it.
+    output_dir
+        Folder of the run; every task writes to a folder of its own below it.
+    """
+    builder = _Builder(sweep.axes, output_dir)
+    for experiment in sweep.experiments:
+        builder.add_experiment(experiment)
+    builder.add_report()
+    return list(builder.tasks.values())
+
+
+class _Builder:
+    """Collects tasks; one that is already there is shared."""
+
+    def __init__(self, axes: tuple[str, ...], output_dir: Path) -> None:
+        self.axes = axes
+        self.output_dir = output_dir
+        self.tasks: dict[Path, Task] = {}
+
+    def add_experiment(self, experiment: Experiment) -> None:
+        """Add the tasks of one combination of swept values."""
+        audio_root, dataset_root, street = self._roots(experiment)
+        extract = self._add("00-extract-teacher-embeddings", experiment, {"audio_root": audio_root}, street)
+        audio_dir = {"audio_dir": extract.folder}
+        if experiment.approx_mode == "mse":
+            reduction = None
+            train = self._add("03-train-approx-embedding", experiment, audio_dir, (extract,))
+        else:
+            sample = self._add("01-sample-teacher-embeddings", experiment, audio_dir, (extract,))
+            inputs = audio_dir | {"sample_dir": sample.folder}
+            reduction = self._add("02-fit-reduction", experiment, inputs, (extract, sample))
+            inputs = audio_dir | {"embedding_dir": reduction.folder}
+            train = self._add("03-train-approx-embedding", experiment, inputs, (extract, reduction))
+        export = self._add(
+            "04-export-student", experiment, {"student_dir": train.folder} | audio_dir, (extract, train)
+        )
+        for representation in experiment.representations:
+            embed = self._add_embedding(representation, experiment, dataset_root, street, reduction, train, export)
+            for seed in experiment.classifier_seeds:
+                one_of_several = f",seed={seed}" if len(experiment.classifier_seeds) > 1 else ""
+                self._add(
+                    "06-train-classifier",
+                    experiment,
+                    {"dataset_root": dataset_root, "features": embed.folder},
+                    (*street, embed),
+                    own_label=representation + one_of_several,
+                    seed=seed,
+                )
+
+    def add_report(self) -> None:
+        """Add the report on all tasks so far."""
+        stage = STAGES["07-report"]
+        folder = self.output_dir / stage.name
+        self.tasks[folder] = Task(stage, folder, {"run_dir": self.output_dir}, {}, tuple(self.tasks.values()))
+
+    def _roots(self, experiment: Experiment) -> tuple[Path, Path, tuple[Task, ...]]:
+        if not experiment.synthetic_street:
+            assert experiment.audio_root and experiment.dataset_root  # the experiment was validated
+            return Path(experiment.audio_root), Path(experiment.dataset_root), ()
+        street = self._add("synthesize-street", experiment, {}, ())
+        return street.folder / "upstream", street.folder / "sonyc_ust", (street,)
+
+    def _add_embedding(
+        self,
+        representation: str,
+        experiment: Experiment,
+        dataset_root: Path,
+        street: tuple[Task, ...],
+        reduction: Task | None,
+        train: Task,
+        export: Task,
+    ) -> Task:
+        stage = "05-generate-embedding-samples"
+        inputs = {"dataset_root": dataset_root}
+        if representation == "teacher":
+            parents = street
+        elif representation == "reduced":
+            assert reduction  # the experiment was validated
+            teacher = self._add_embedding("teacher", experiment, dataset_root, street, reduction, train, export)
+            inputs |= {"features": teacher.folder, "phi": reduction.folder}
+            parents = (*street, teacher, reduction)
+        else:
+            model = train if representation == "student" else export
+            inputs |= {"model": model.folder}
+            parents = (*street, model)
+        return self._add(stage, experiment, inputs, parents, own_label=representation, representation=representation)
+
+    def _add(
+        self,
+        stage_name: str,
+        experiment: Experiment,
+        inputs: Mapping[str, Path],
+        parents: tuple[Task, ...],
+        own_label: str = "",
+        **task_parameters: Any,
+    ) -> Task:
+        stage = STAGES[stage_name]
+        reached = self._axes_reaching(stage, parents)
+        swept = ",".join(f"{axis}={_word(getattr(experiment, axis))}" for axis in self.axes if axis in reached)
+        label = " ".join(filter(None, (own_label, swept)))
+        folder = self.output_dir / stage.name / label.replace(" ", ",")
+        if folder not in self.tasks:
+            parameters = parameters_of(stage, experiment, **task_parameters)
+            self.tasks[folder] = Task(stage, folder, dict(inputs), parameters, parents, label)
+        return self.tasks[folder]
+
+    def _axes_reaching(self, stage: Stage, parents: tuple[Task, ...]) -> set[str]:
+        reached = set(self.axes) & set(stage.parameters)
+        return reached.union(*(self._axes_reaching(parent.stage, parent.parents) for parent in parents))
+
+
+def _word(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value).replace("/", "_")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _flag_words(name: str, value: Any) -> list[str]:
+    if value is None or value == ():
+        return []
+    if isinstance(value, bool):
+        return [_flag(name)] if value else [f"--no-{_flag(name)[2:]}"]
+    if isinstance(value, tuple):
+        return [_flag(name), *map(str, value)]
+    return [_flag(name), value if isinstance(value, str) else json.dumps(value)]

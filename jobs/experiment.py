@@ -1,0 +1,264 @@
+"""An experiment: one YAML file, typed and validated, in which every choice of a run is written down.
+
+All keys are flat and each is a field of `Experiment`, so that `--set KEY=VALUE`, a YAML line, a
+program's `--key-name` flag and a column of a table all speak of the same thing by the same name.
+A key that takes one value may be given a list: that is a *sweep*, and `read_experiment` returns one
+experiment for each combination.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from string import Template
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from data.errors import InputError
+
+Representation = Literal["teacher", "reduced", "student", "student-int8"]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+PAPER_STUDENTS = (512, 256, 128, 64)
+
+
+class Experiment(BaseModel):
+    """Every parameter of a run. The description of a field is the help of its command-line flag."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    name: str = Field(description="Name of the experiment; its output folder is outputs/NAME")
+    random_state: int = Field(20180216, ge=0, description="Seed of every random choice")
+
+    # A synthetic street, where there are no recordings
+    synthetic_street: bool = Field(False, description="Synthesise the recordings and the annotated clips")
+    street_sensors: PositiveInt = Field(4, description="Synthetic sensors")
+    street_recordings: PositiveInt = Field(24, description="Synthetic recordings of each sensor")
+    street_recording_s: PositiveFloat = Field(10.0, description="Length of a synthetic recording, s")
+    street_train_clips: PositiveInt = Field(160, description="Synthetic annotated clips to train on")
+    street_validate_clips: PositiveInt = Field(80, description="Synthetic annotated clips to judge on")
+    street_clip_s: PositiveFloat = Field(4.0, description="Length of a synthetic annotated clip, s")
+
+    # 00: the teacher's embeddings of the target domain
+    audio_root: str | None = Field(None, description="Upstream recordings: SENSOR/*.wav, recordings.csv, or ESC-50")
+    teacher: str = Field(
+        "openl3_audio_mel256_env", description="The teacher: an official name, a weights file, a model's file or folder"
+    )
+    stand_in_teacher: bool = Field(
+        False, description="Where the teacher's official weights are not at hand, use a seeded untrained network"
+    )
+    weights_dirs: tuple[str, ...] = Field((), description="Folders searched for official weights before the cache")
+    upstream_hop_size: PositiveFloat = Field(0.5, description="Hop between upstream frames of 1 s, s")
+    validate_fraction: Fraction = Field(0.1, description="Share of each sensor's recordings kept for validation")
+    recordings_per_shard: PositiveInt = Field(128, description="Recordings in a shard, the unit of resumption")
+    time_zone: str = Field("America/New_York", description="IANA time zone of the sensors")
+    teacher_batch_size: PositiveInt = Field(32, description="Frames that the teacher embeds at once")
+
+    # 01: the sample that the reduction is fitted on
+    sampling: Literal["random", "spl", "dpp_div", "dpp"] = Field(
+        "dpp", description="uniform, by relevance, by diversity (k-DPP), or by diversity and relevance (k-DPP)"
+    )
+    sample_size: PositiveInt = Field(500_000, description="Embeddings in the sample")
+    timescale: Literal["day", "week", "month"] = Field("day", description="Frames are sampled group by group of these")
+    sampling_scope: Literal["combined", "per_sensor"] = Field(
+        "combined", description="Whether the sample size is shared among the sensors or given to each"
+    )
+
+    # 02: the reduction phi
+    approx_mode: Literal["pca", "umap", "mse"] = Field(
+        "pca", description="The reduction that takes the teacher's embedding to the student's; mse: none"
+    )
+
+    # 03: the student
+    student: PositiveInt = Field(128, description="Embedding dimension; 512, 256, 128 and 64 are the paper's students")
+    student_filters: tuple[PositiveInt, ...] | None = Field(
+        None, description="Filters of each block of a student of one's own; the last must equal its dimension"
+    )
+    student_head: Literal["linear", "relu"] = Field(
+        "linear", description="End of the student: linear reaches negative targets, relu is the released models'"
+    )
+    asr: PositiveInt = Field(8000, description="Sampling rate of the student's audio input representation, Hz")
+    num_mels: PositiveInt = Field(64, description="Mel bins of the student's input representation")
+    num_dft: PositiveInt = Field(1024, description="DFT size of the student's input representation")
+    hop_len: PositiveInt = Field(160, description="DFT hop length of the student's input representation, samples")
+    num_epochs: PositiveInt = Field(300, description="Epochs at most")
+    train_epoch_size: PositiveInt = Field(4096, description="Batches an epoch, at most one pass over the data")
+    validation_epoch_size: PositiveInt = Field(1024, description="Validation batches an epoch, at most one pass")
+    batch_size: PositiveInt = Field(64, description="Frames in a batch")
+    learning_rate: PositiveFloat = Field(1e-4, description="Adam's learning rate; the authors used 1e-4 and 1e-5")
+    patience: PositiveInt = Field(10, description="Epochs without improvement before training stops")
+    min_delta: NonNegativeFloat = Field(1e-4, description="Least decrease of the validation loss that counts")
+    plateau_patience: PositiveInt = Field(5, description="Epochs without improvement before the rate is divided by 10")
+    checkpoint_interval: PositiveInt = Field(10, description="Epochs between numbered checkpoints")
+
+    # 04: the board
+    calibration_frames: PositiveInt = Field(512, description="Upstream frames that calibrate the 8-bit student")
+    flash_limit_bytes: PositiveInt = Field(2_000_000, description="Flash of the board, bytes")
+    ram_limit_bytes: PositiveInt = Field(1_000_000, description="RAM of the board, bytes")
+
+    # 05, 06: downstream
+    dataset: Literal["sonyc_ust", "esc50"] = Field("sonyc_ust", description="Downstream data set")
+    dataset_root: str | None = Field(None, description="Folder of the downstream data set")
+    representations: tuple[Representation, ...] = Field(
+        ("teacher", "reduced", "student", "student-int8"), description="What is judged downstream, side by side"
+    )
+    embedding_hop_size: PositiveFloat = Field(0.1, description="Hop between frames of a downstream clip, s")
+    label_mode: Literal["coarse", "fine"] = Field("coarse", description="Labels that the classifier learns")
+    num_hidden_layers: int = Field(2, ge=0, description="Hidden layers of the classifier")
+    hidden_layer_size: PositiveInt = Field(128, description="Units of a hidden layer of the classifier")
+    classifier_epochs: PositiveInt = Field(1500, description="Epochs of the classifier at most")
+    classifier_patience: PositiveInt = Field(1500, description="Epochs without improvement before it stops")
+    classifier_batch_size: PositiveInt = Field(64, description="Clips in a batch of the classifier")
+    classifier_learning_rate: PositiveFloat = Field(1e-4, description="Adam's learning rate for the classifier")
+    l2_reg: NonNegativeFloat = Field(1e-5, description="L2 regularisation of the classifier")
+    standardize: bool = Field(True, description="Standardise the embeddings by the training clips")
+    clip_statistics: Literal["mean", "mean_std"] = Field(
+        "mean", description="How a clip's frames become one vector for a fold classifier"
+    )
+    logistic_c: PositiveFloat = Field(0.1, description="Inverse regularisation of the fold classifier")
+    classifier_seeds: tuple[int, ...] = Field((0,), description="Seeds of the classifier; one run each")
+
+    @model_validator(mode="after")
+    def _hang_together(self) -> Experiment:
+        if not self.synthetic_street:
+            for key in ("audio_root", "dataset_root"):
+                if getattr(self, key) is None:
+                    raise ValueError(f"{key} is missing; set it, or synthetic_street: true")
+        if self.student_filters is None and self.student not in PAPER_STUDENTS:
+            raise ValueError(f"student: {self.student} is none of the paper's {PAPER_STUDENTS}; give student_filters")
+        if self.student_filters is not None and self.student_filters[-1] != self.student:
+            raise ValueError(f"student_filters end in {self.student_filters[-1]}, but student is {self.student}")
+        if self.approx_mode == "mse" and "reduced" in self.representations:
+            raise ValueError("representations name 'reduced', but approx_mode: mse has no reduction")
+        return self
+
+
+class Sweep(typing.NamedTuple):
+    """What an experiment file stands for: the swept keys, and one experiment for each combination of values."""
+
+    axes: tuple[str, ...]
+    experiments: tuple[Experiment, ...]
+
+
+def read_experiment(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Sweep:
+    """Read and validate an experiment file.
+
+    Parameters
+    ----------
+    path
+        A YAML mapping of `Experiment` keys. `${key}` within a value stands for that key's value.
+    overrides
+        `KEY=VALUE`, the value in YAML's notation; they replace what the file says.
+
+    Raises
+    ------
+    InputError
+        The file is missing or no mapping; a key is unknown (the nearest is named); a value is wrong
+        (the allowed ones are named).
+    """
+    values = _read_mapping(path) | dict(_parse_override(text) for text in overrides)
+    values.setdefault("name", Path(path).stem)
+    for key in values:
+        _check_key(key, str(path))
+    values = _interpolate(values, str(path))
+    axes = tuple(key for key, value in values.items() if isinstance(value, list) and not takes_list(key))
+    for axis in axes:
+        if not values[axis]:
+            raise InputError(f"{path}: the sweep over {axis} is empty.")
+    combinations = itertools.product(*(dict.fromkeys(values[axis]) for axis in axes))
+    each = (values | dict(zip(axes, combination, strict=True)) for combination in combinations)
+    return Sweep(axes, tuple(_validate(combined, str(path)) for combined in each))
+
+
+def takes_list(key: str) -> bool:
+    """Say whether one value of `key` is itself a list."""
+    return any(typing.get_origin(option) is tuple for option in _options(Experiment.model_fields[key].annotation))
+
+
+def _options(annotation: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if is_union else (annotation,)
+
+
+def _read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The experiment {path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must be a mapping of keys to values.")
+    return {str(key): value for key, value in values.items()}
+
+
+def _parse_override(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set {text}: write KEY=VALUE.")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {text}: the value is not valid YAML: {error}") from None
+
+
+def _check_key(key: str, where: str) -> None:
+    if key not in Experiment.model_fields:
+        raise InputError(f"{where}: {key!r} is not a key of an experiment{_nearest(key, Experiment.model_fields)}")
+
+
+def _nearest(word: object, known: typing.Iterable[object]) -> str:
+    names = [str(name) for name in known]
+    matches = get_close_matches(str(word), names, n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else f"; the keys are {', '.join(names)}."
+
+
+def _interpolate(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def expand(value: Any) -> Any:
+        if isinstance(value, list):
+            return [expand(item) for item in value]
+        if not isinstance(value, str) or "$" not in value:
+            return value
+        try:
+            return Template(value).substitute(values)
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{where}: {value!r} refers to {error}, which this experiment does not set.") from None
+
+    return {key: expand(value) for key, value in values.items()}
+
+
+def _validate(values: Mapping[str, Any], where: str) -> Experiment:
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        raise InputError("\n".join(f"{where}: {_explain(item)}" for item in error.errors())) from None
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    if not error["loc"]:
+        return error["msg"].removeprefix("Value error, ") + "."
+    key = str(error["loc"][0])
+    said = f"{key}: {error['input']!r}"
+    if error["type"] == "literal_error":
+        allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        matches = get_close_matches(str(error["input"]), allowed, n=1)
+        hint = f"; did you mean {matches[0]}?" if matches else "."
+        return f"{said} is not one of {', '.join(allowed)}{hint}"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return f"{said} is wrong: {message}."

@@ -1,0 +1,82 @@
+"""The local executor: one task after the other, on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from data.files import make_folder
+from jobs.chain import Task
+from jobs.folder import StageFolder
+
+logger = logging.getLogger(__name__)
+
+
+class StageFailed(RuntimeError):
+    """A stage ended with an error; the message says which, and where its log is."""
+
+
+def folder_of(task: Task) -> StageFolder:
+    """The stage folder that a task writes."""
+    return StageFolder(task.stage.name, task.folder, task.parameters, task.inputs)
+
+
+def run_tasks(tasks: list[Task], log_dir: Path) -> None:
+    """Run tasks in order, skipping those that are done.
+
+    Parameters
+    ----------
+    tasks
+        Parents first.
+    log_dir
+        Each task's output goes to `STAGE,LABEL.log` there as well as to this process's output.
+
+    Raises
+    ------
+    StageFailed
+        A task failed; those after it are not started.
+    """
+    for position, task in enumerate(tasks, start=1):
+        heading = f"[{position}/{len(tasks)}] {task.name}"
+        if folder_of(task).is_done():
+            logger.info("%s: done already", heading)
+            continue
+        logger.info("%s: %s", heading, task.stage.summary)
+        started = time.monotonic()
+        log = make_folder(log_dir) / f"{task.name.replace(' ', ',')}.log"
+        if status := _run(task, log):
+            raise StageFailed(f"{task.name} failed with exit status {status}; its log is {log}")
+        logger.info("%s: finished in %.0f s", heading, time.monotonic() - started)
+
+
+def _run(task: Task, log: Path) -> int:
+    command = task.command()
+    with open(log, "a", encoding="utf-8") as file:
+        file.write(f"$ {shlex.join(command)}\n")
+        file.flush()
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=_environment()
+        )
+        try:
+            assert process.stdout
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                sys.stdout.write(line)
+                sys.stdout.flush()
+            return process.wait()
+        except BaseException:
+            # Nothing may go on writing once the launcher is gone.
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            raise
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONUNBUFFERED": "1"}

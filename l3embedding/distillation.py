@@ -1,0 +1,305 @@
+"""Distillation: a student learns to produce phi(teacher(x)) from x.
+
+Training is a sequence of epochs, and all that a run needs to go on after any of them lies in its
+folder:
+
+================================  ====================================================================
+`model_latest.keras`              the student after the last epoch, audio in, embedding out
+`model_best_valid_loss.keras`     after the epoch of the lowest validation loss
+`model_best_valid_mae.keras`      after the epoch of the lowest validation mean absolute error
+`model_epoch_NNNN.keras`          every `checkpoint_interval` epochs
+`history.csv`                     a row an epoch
+`resume/`                         the network with its optimizer, and the state of the schedule
+================================  ====================================================================
+
+Since the order of the data is a function of the seed and the epoch (`l3embedding.pairs`), a run that
+was killed ends where an undisturbed one ends.
+
+References
+----------
+Srivastava et al., Specialized Embedding Approximation for Edge Intelligence, ICASSP 2021.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from data.errors import InputError
+from data.files import atomic_path, make_folder, read_json, write_json
+from l3embedding.frontend import InputRepresentation
+from l3embedding.networks import embedding_model, l3_audio_network
+from l3embedding.pairs import PairBatches, Pairs
+
+logger = logging.getLogger(__name__)
+
+PLATEAU_FACTOR = 0.1
+"""The learning rate is multiplied by it on a plateau."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a student is trained; the names are those of `jobs.experiment.Experiment`."""
+
+    num_epochs: int
+    train_epoch_size: int
+    validation_epoch_size: int
+    batch_size: int
+    learning_rate: float
+    patience: int
+    min_delta: float
+    plateau_patience: int
+    checkpoint_interval: int
+    random_state: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Where training stands: early stopping and the learning rate, as pure data.
+
+    Attributes
+    ----------
+    epoch
+        Epochs that are finished.
+    learning_rate
+        For the next epoch.
+    best_loss, best_mae
+        Lowest validation loss and mean absolute error so far.
+    reference_loss
+        Validation loss of the last epoch that improved by more than `min_delta`.
+    stale
+        Epochs since then.
+    plateau
+        Epochs since then, or since the learning rate was last lowered.
+    """
+
+    epoch: int
+    learning_rate: float
+    best_loss: float = math.inf
+    best_mae: float = math.inf
+    reference_loss: float = math.inf
+    stale: int = 0
+    plateau: int = 0
+
+    def after_epoch(self, valid_loss: float, valid_mae: float, settings: TrainingSettings) -> Schedule:
+        """Return the schedule after an epoch with these validation results.
+
+        Early stopping and the plateau rule are those of Keras' `EarlyStopping` and
+        `ReduceLROnPlateau`, but survive a restart.
+        """
+        advanced = replace(
+            self,
+            epoch=self.epoch + 1,
+            best_loss=min(self.best_loss, valid_loss),
+            best_mae=min(self.best_mae, valid_mae),
+        )
+        if valid_loss < self.reference_loss - settings.min_delta:
+            return replace(advanced, reference_loss=valid_loss, stale=0, plateau=0)
+        if self.plateau + 1 < settings.plateau_patience:
+            return replace(advanced, stale=self.stale + 1, plateau=self.plateau + 1)
+        lowered = self.learning_rate * PLATEAU_FACTOR
+        return replace(advanced, stale=self.stale + 1, plateau=0, learning_rate=lowered)
+
+    def is_over(self, settings: TrainingSettings) -> bool:
+        """Say whether training ends here."""
+        return self.epoch >= settings.num_epochs or self.stale >= settings.patience
+
+
+def build_student(
+    representation: InputRepresentation, filters: tuple[int, ...], head: str, train: Pairs, random_state: int
+) -> keras.Model:
+    """Build an untrained student's network.
+
+    Parameters
+    ----------
+    representation
+        What it hears.
+    filters
+        Of each block; the last is the embedding's dimension.
+    head
+        `linear` or `relu`, see `l3embedding.networks`.
+    train
+        Their images set the statistics of the batch normalisation on the image: its moving averages
+        would need hundreds of steps to travel from 0 to a typical -40 dB, and until then validation
+        would judge a network that sees another image than training does.
+    random_state
+        Seed of the initial weights.
+    """
+    keras.utils.set_random_seed(random_state)
+    network = l3_audio_network(representation.image_shape, filters=filters, head=head)
+    images = train.images[:: max(1, len(train) // 1024)]
+    normalization = next(layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
+    normalization.moving_mean.assign(images.mean(axis=(0, 1, 2)))
+    normalization.moving_variance.assign(images.var(axis=(0, 1, 2)))
+    return network
+
+
+def train_student(
+    network: keras.Model,
+    representation: InputRepresentation,
+    train: Pairs,
+    validate: Pairs,
+    settings: TrainingSettings,
+    output_dir: Path,
+) -> pd.DataFrame:
+    """Train a student's network, or go on where an earlier run in the same folder stopped.
+
+    Parameters
+    ----------
+    network
+        From `build_student`. Its weights are replaced by those of the earlier run, if there is one.
+    representation
+        What it hears; saved with it.
+    train, validate
+        What it learns from, and is judged on after each epoch.
+    settings
+        How.
+    output_dir
+        The folder described at the top of this module.
+
+    Returns
+    -------
+    The history, a row an epoch.
+
+    Raises
+    ------
+    InputError
+        The loss is no longer a finite number; the models of the epochs before it are kept.
+    """
+    network, schedule, history = _take_up(network, settings, output_dir)
+    check = PairBatches(validate, settings.batch_size, settings.validation_epoch_size, settings.random_state, epoch=0)
+    while not schedule.is_over(settings):
+        batches = PairBatches(
+            train, settings.batch_size, settings.train_epoch_size, settings.random_state, schedule.epoch
+        )
+        row = _run_epoch(network, batches, check, schedule)
+        if not math.isfinite(row["train_loss"] + row["valid_loss"]):
+            raise InputError(
+                f"The loss diverged in epoch {row['epoch']}; the models of earlier epochs are kept in {output_dir}. "
+                f"Try a learning rate below {schedule.learning_rate:g}."
+            )
+        history.append(row)
+        advanced = schedule.after_epoch(row["valid_loss"], row["valid_mae"], settings)
+        _save_models(network, representation, schedule, advanced, settings, output_dir)
+        _save_state(network, advanced, history, output_dir)
+        schedule = advanced
+        network.optimizer.learning_rate = schedule.learning_rate
+        _say(row, schedule, settings)
+    return pd.DataFrame(history)
+
+
+def mean_prediction_loss(train: Pairs, validate: Pairs) -> float:
+    """Mean squared error of always predicting the mean training target: what any student must beat."""
+    return float(np.mean(np.square(validate.targets - train.targets.mean(axis=0, dtype=np.float64))))
+
+
+def _compile(network: keras.Model, learning_rate: float) -> None:
+    # XLA slows these small networks down on CPUs, by a third for Student 2.
+    on_accelerator = bool(keras.distribution.list_devices("gpu"))
+    network.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss="mse",
+        metrics=["mse", "mae"],
+        jit_compile="auto" if on_accelerator else False,
+    )
+
+
+def _run_epoch(
+    network: keras.Model, batches: PairBatches, check: PairBatches, schedule: Schedule
+) -> dict[str, float]:
+    started = time.monotonic()
+    on_terminal = sys.stderr.isatty()
+    fitted = network.fit(batches, shuffle=False, epochs=1, verbose=1 if on_terminal else 0).history
+    seconds = time.monotonic() - started
+    judged = network.evaluate(check, return_dict=True, verbose=0)
+    trained = {f"train_{name}": values[0] for name, values in fitted.items()}
+    frames = sum(len(batches.rows(index)) for index in range(len(batches)))
+    return {
+        "epoch": schedule.epoch + 1,
+        **{name: float(value) for name, value in trained.items()},
+        **{f"valid_{name}": float(value) for name, value in judged.items()},
+        "learning_rate": schedule.learning_rate,
+        "samples_per_s": round(frames / seconds, 1),
+        "elapsed_s": round(time.monotonic() - started, 2),
+    }
+
+
+def _save_models(
+    network: keras.Model,
+    representation: InputRepresentation,
+    before: Schedule,
+    after: Schedule,
+    settings: TrainingSettings,
+    output_dir: Path,
+) -> None:
+    names = ["model_latest"]
+    if after.best_loss < before.best_loss:
+        names.append("model_best_valid_loss")
+    if after.best_mae < before.best_mae:
+        names.append("model_best_valid_mae")
+    if after.epoch % settings.checkpoint_interval == 0:
+        names.append(f"model_epoch_{after.epoch:04d}")
+    student = embedding_model(representation, network)
+    for name in names:
+        with atomic_path(output_dir / f"{name}.keras") as temporary:
+            student.save(temporary)
+
+
+def _save_state(network: keras.Model, schedule: Schedule, history: list[dict[str, float]], output_dir: Path) -> None:
+    """Save what the next epoch needs; `state.json`, written last, names the network that belongs to it."""
+    folder = make_folder(output_dir / "resume")
+    checkpoint = folder / f"network-{schedule.epoch:04d}.keras"
+    with atomic_path(checkpoint) as temporary:
+        network.save(temporary)
+    with atomic_path(output_dir / "history.csv") as temporary:
+        pd.DataFrame(history).to_csv(temporary, index=False)
+    write_json(folder / "state.json", {"network": checkpoint.name, "schedule": asdict(schedule), "history": history})
+    for older in folder.glob("network-*.keras"):
+        if older != checkpoint:
+            older.unlink()
+
+
+def _take_up(
+    network: keras.Model, settings: TrainingSettings, output_dir: Path
+) -> tuple[keras.Model, Schedule, list[dict[str, float]]]:
+    state_file = output_dir / "resume" / "state.json"
+    if not state_file.is_file():
+        _compile(network, settings.learning_rate)
+        return network, Schedule(epoch=0, learning_rate=settings.learning_rate), []
+    state = read_json(state_file)
+    schedule = Schedule(**state["schedule"])
+    logger.info("taking up after epoch %d", schedule.epoch)
+    saved = keras.models.load_model(state_file.with_name(state["network"]))
+    # Compiled afresh, since how to compile is this machine's choice; then the optimizer is put back.
+    _compile(network, schedule.learning_rate)
+    network.set_weights(saved.get_weights())
+    network.optimizer.build(network.trainable_variables)
+    saved.optimizer.learning_rate = schedule.learning_rate
+    for variable, value in zip(network.optimizer.variables, saved.optimizer.variables, strict=True):
+        variable.assign(value)
+    return network, schedule, state["history"]
+
+
+def _say(row: dict[str, float], schedule: Schedule, settings: TrainingSettings) -> None:
+    left = tqdm.format_interval((settings.num_epochs - schedule.epoch) * row["elapsed_s"])
+    best = " *" if row["valid_loss"] <= schedule.best_loss else ""
+    logger.info(
+        "epoch %d of %d: loss %.4f, validation loss %.4f, MAE %.4f%s; %.0f samples/s, at most %s left",
+        row["epoch"],
+        settings.num_epochs,
+        row["train_loss"],
+        row["valid_loss"],
+        row["valid_mae"],
+        best,
+        row["samples_per_s"],
+        left,
+    )

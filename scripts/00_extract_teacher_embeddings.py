@@ -1,0 +1,47 @@
+"""Stage 00: cut the recordings into frames, and store each with its teacher embedding and relevance."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from data.recordings import by_sensor, list_recordings
+from data.shards import SPLITS, TEACHER_KEY, dataset_shape, list_shards
+from l3embedding.extraction import ExtractionSettings, extract_sensors
+from scripts.program import load_teacher, run_stage
+
+
+def extract(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
+    """Extract every sensor; see `l3embedding.extraction`."""
+    recordings = list_recordings(inputs["audio_root"])
+    teacher = load_teacher(parameters)
+    settings = ExtractionSettings(
+        hop_size=parameters.upstream_hop_size,
+        audio_rate=parameters.asr,
+        validate_fraction=parameters.validate_fraction,
+        recordings_per_shard=parameters.recordings_per_shard,
+        time_zone=parameters.time_zone,
+        random_state=parameters.random_state,
+    )
+    skipped = extract_sensors(by_sensor(recordings), teacher, settings, output_dir)
+    frames = {
+        split: sum(dataset_shape(shard, TEACHER_KEY)[0] for shard in list_shards(output_dir / split))
+        for split in SPLITS
+    }
+    return {
+        "teacher_name": teacher.name,
+        "is_stand_in": teacher.is_stand_in,
+        "teacher_embedding_size": teacher.embedding_size,
+        "teacher_size_mb": teacher.size_mb,
+        "teacher_activation_mb": teacher.activation_mb,
+        "recordings": len(recordings) - len(skipped),
+        "skipped": skipped,
+        "frames": frames,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("00-extract-teacher-embeddings", extract))

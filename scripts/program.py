@@ -1,0 +1,140 @@
+"""What every stage's program does: read flags, hold its folder, log, and say errors in a sentence.
+
+A stage's program holds one function `work(parameters, inputs, output_dir) -> results`, and hands it to
+`run_stage`. The flags are made from the stage's inputs and parameters in `jobs.stages`, so a flag's
+name, type, default and help are those of the experiment's key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from data.errors import InputError
+from jobs.experiment import takes_list
+from jobs.folder import StageFolder
+from jobs.stages import STAGES, Stage, TaskParameters, parameter_field
+
+Work = Callable[[SimpleNamespace, Mapping[str, Path], Path], Mapping[str, Any]]
+
+logger = logging.getLogger(__name__)
+
+BAD_INPUT = 2
+"""Exit status where the user can mend the input; anything else that fails exits with 1."""
+
+
+def run_stage(name: str, work: Work, argv: Sequence[str] | None = None) -> int:
+    """Run a stage's program.
+
+    Parameters
+    ----------
+    name
+        Name of the stage.
+    work
+        Does it: `work(parameters, inputs, output_dir)` returns the results for `done.json`.
+    argv
+        The command line without the program's name; that of this process by default.
+
+    Returns
+    -------
+    Exit status: 0, or 2 where the input is at fault.
+    """
+    stage = STAGES[name]
+    arguments = vars(stage_parser(stage).parse_args(argv))
+    parameters = {key: arguments[key] for key in stage.parameters}
+    inputs = {each.name: Path(arguments[each.name]) for each in stage.inputs if arguments[each.name]}
+    folder = StageFolder(name, Path(arguments["output_dir"]), parameters, inputs)
+    start_logging()
+    return say_errors(lambda: _work_in(folder, work))
+
+
+def _work_in(folder: StageFolder, work: Work) -> None:
+    with folder.opened():
+        if folder.is_done():
+            logger.info("%s is done already", folder.path)
+            return
+        started = time.time()
+        results = work(SimpleNamespace(**folder.parameters), folder.inputs, folder.path)
+        folder.finish(results, started)
+
+
+def say_errors(action: Callable[[], Any]) -> int:
+    """Run `action`, and turn an error that a user can mend into a sentence on stderr."""
+    try:
+        action()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    return 0
+
+
+def start_logging() -> None:
+    """Log to stderr with the time of day, and keep TensorFlow's start-up chatter out."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+def stage_parser(stage: Stage) -> argparse.ArgumentParser:
+    """Make the command-line parser of a stage's program."""
+    parser = argparse.ArgumentParser(
+        prog=stage.program.name,
+        description=stage.summary[0].upper() + stage.summary[1:] + ".",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--output-dir", required=True, help="folder for the output; run again, it is taken up")
+    for each in stage.inputs:
+        parser.add_argument(_flag(each.name), required=each.required, help=each.help)
+    for name in stage.parameters:
+        _add_parameter(parser, name)
+    return parser
+
+
+def _add_parameter(parser: argparse.ArgumentParser, name: str) -> None:
+    field = parameter_field(name)
+    options: dict[str, Any] = {"default": field.default, "help": field.description}
+    if field.annotation is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    elif name not in TaskParameters.model_fields and takes_list(name):
+        options |= {"nargs": "+", "action": _Tuple, "type": str}
+    elif typing.get_origin(field.annotation) is typing.Literal:
+        options["choices"] = typing.get_args(field.annotation)
+    else:
+        options["type"] = _validator(name)
+    parser.add_argument(_flag(name), **options)
+
+
+def _validator(name: str) -> Callable[[str], Any]:
+    field = parameter_field(name)
+    adapter = TypeAdapter(Annotated[field.annotation, field])
+
+    def validate(text: Any) -> Any:
+        try:
+            return adapter.validate_python(text)
+        except ValidationError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error.errors()[0]['msg']}") from None
+
+    return validate
+
+
+class _Tuple(argparse.Action):
+    """Several values of one flag, validated together."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        try:
+            setattr(namespace, self.dest, _validator(self.dest)(values))
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,44 @@
+"""Packages, dependencies and the console command."""
+
+from setuptools import setup
+
+# TensorFlow is in the extras `cpu` and `gpu`, since its builds differ; environment.yml repeats this list.
+REQUIRES = [
+    "ai-edge-litert>=2.0,<3",
+    "h5py>=3.11,<3.15",
+    "jinja2>=3.1,<4",
+    "keras>=3.8,<4",
+    "librosa>=0.10.2,<0.12",
+    "matplotlib>=3.8,<4",
+    "numpy>=2.0,<3",
+    "pandas>=2.2,<4",
+    "platformdirs>=4.2,<5",
+    "pydantic>=2.7,<3",
+    "pyyaml>=6.0,<7",
+    "scikit-learn>=1.5,<2",
+    "scipy>=1.13,<2",
+    "soundfile>=0.12.1,<1",
+    "soxr>=0.5,<2",
+    "tqdm>=4.66,<5",
+    "umap-learn>=0.5.7,<0.6",
+]
+
+EXTRAS = {
+    "cpu": ["tensorflow-cpu>=2.18,<2.22"],
+    "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
+    "test": ["hypothesis>=6.100,<7", "pytest>=8,<10", "ruff>=0.6,<1"],
+    "benchmark": ["dppy>=0.3.3,<0.4"],
+}
+
+setup(
+    name="l3embedding",
+    version="0.1.0",
+    description="Specialized Embedding Approximation: distil a large audio embedding for one domain",
+    license="MIT",
+    python_requires=">=3.11,<3.13",
+    packages=["classifier", "data", "jobs", "l3embedding", "scripts", "scripts.report"],
+    package_data={"scripts.report": ["*.j2"]},
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["sea=scripts.sea:main"]},
+)
