@@ -98,9 +98,7 @@ class _Builder:
             reduction = self._add("02-fit-reduction", experiment, inputs, (extract, sample))
             inputs = audio_dir | {"embedding_dir": reduction.folder}
             train = self._add("03-train-approx-embedding", experiment, inputs, (extract, reduction))
-        export = self._add(
-            "04-export-student", experiment, {"student_dir": train.folder} | audio_dir, (extract, train)
-        )
+        export = self._add("04-export-student", experiment, {"student_dir": train.folder} | audio_dir, (extract, train))
         for representation in experiment.representations:
             embed = self._add_embedding(representation, experiment, dataset_root, street, reduction, train, export)
             for seed in experiment.classifier_seeds:

@@ -213,9 +213,7 @@ def _compile(network: keras.Model, learning_rate: float) -> None:
     )
 
 
-def _run_epoch(
-    network: keras.Model, batches: PairBatches, check: PairBatches, schedule: Schedule
-) -> dict[str, float]:
+def _run_epoch(network: keras.Model, batches: PairBatches, check: PairBatches, schedule: Schedule) -> dict[str, float]:
     started = time.monotonic()
     on_terminal = sys.stderr.isatty()
     fitted = network.fit(batches, shuffle=False, epochs=1, verbose=1 if on_terminal else 0).history

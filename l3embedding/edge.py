@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -63,7 +62,8 @@ def convert(network: keras.Model, calibration: NDArray[np.float32] | None = None
     """
     if keras.backend.backend() != "tensorflow":
         raise InputError(
-            f"TFLite is made from TensorFlow, but Keras runs on {keras.backend.backend()}: set KERAS_BACKEND=tensorflow."
+            f"Only TensorFlow makes TFLite models, and Keras runs on {keras.backend.backend()}: "
+            "set KERAS_BACKEND=tensorflow."
         )
     import tensorflow as tf
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from l3embedding.sampling import draw_sample
 from scripts.program import run_stage
 
 logger = logging.getLogger(__name__)

@@ -23,15 +23,15 @@ def train(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: P
     """Pair audio with targets, and train; see `l3embedding.distillation`."""
     if parameters.approx_mode != "mse" and "embedding_dir" not in inputs:
         raise InputError(f"--embedding-dir is missing; approx_mode {parameters.approx_mode} needs reduced shards.")
-    representation = student_representation(
-        parameters.asr, parameters.num_mels, parameters.num_dft, parameters.hop_len
-    )
+    representation = student_representation(parameters.asr, parameters.num_mels, parameters.num_dft, parameters.hop_len)
     embedding_dir = inputs.get("embedding_dir") if parameters.approx_mode != "mse" else None
     shards = {
         split: match_shards(inputs["audio_dir"] / split, embedding_dir and embedding_dir / split) for split in SPLITS
     }
     if (size := shards["train"][0].embedding_size) != parameters.student:
-        raise InputError(f"The targets in {embedding_dir or inputs['audio_dir']} have {size} dimensions, not {parameters.student}.")
+        raise InputError(
+            f"The targets in {embedding_dir or inputs['audio_dir']} have {size} dimensions, not {parameters.student}."
+        )
     pairs = {split: load_pairs(shards[split], representation, output_dir / "features" / split) for split in SPLITS}
     filters = parameters.student_filters or STUDENT_FILTERS[parameters.student]
     network = build_student(
