@@ -160,10 +160,8 @@ def _images(
             audio = from_int16(chunk)
             if rate != representation.sample_rate:
                 # soxr takes channels in the second dimension: all frames of the chunk at once.
-                audio = np.ascontiguousarray(
-                    resample(np.ascontiguousarray(audio.T), rate, representation.sample_rate).T
-                )
-            yield keras.ops.convert_to_numpy(front_end(audio))
+                audio = resample(np.ascontiguousarray(audio.T), rate, representation.sample_rate).T
+            yield keras.ops.convert_to_numpy(front_end(np.ascontiguousarray(audio)))
             bar.update(len(chunk))
 
 

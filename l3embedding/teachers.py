@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import keras
 import numpy as np
@@ -107,11 +107,15 @@ class KerasEmbeddingModel:
 
     def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed frames float32 `[n, frame_length]` as float32 `[n, embedding_size]`."""
-        batches = [self._embed_batch(batch) for batch in _batches(frames, self.batch_size)]
+        # Few batch sizes, since Keras traces the network anew for each: powers of two, with silence at the end.
+        size = min(self.batch_size, 1 << max(0, len(frames) - 1).bit_length())
+        batches = [self._embed_batch(batch, size) for batch in _batches(frames, size)]
         return np.concatenate(batches) if batches else np.empty((0, self.embedding_size), np.float32)
 
-    def _embed_batch(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(self._model.predict_on_batch(np.ascontiguousarray(frames)))
+    def _embed_batch(self, frames: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+        padded = np.zeros((size, self.frame_length), np.float32)
+        padded[: len(frames)] = frames
+        return np.asarray(self._model.predict_on_batch(padded))[: len(frames)]
 
 
 class TFLiteEmbeddingModel:
@@ -152,10 +156,7 @@ class TFLiteEmbeddingModel:
             )
         self.embedding_size = int(self._output["shape"][-1])
         self.size_mb = len(content) / 1e6
-        maps = [
-            tensor["shape"].prod() * np.dtype(tensor["dtype"]).itemsize for tensor in _feature_maps(self._interpreter)
-        ]
-        self.activation_mb = float(max(maps)) / 1e6
+        self.activation_mb = _largest_feature_map(self._interpreter) / 1e6
         self.weights_sha256 = hashlib.sha256(content).hexdigest()
         self._front_end = LogMelSpectrogram(self.representation)
 
@@ -194,7 +195,7 @@ def stand_in_teacher(random_state: int, batch_size: int = 32) -> KerasEmbeddingM
             shape = tuple(layer.kernel.shape)
             spread = np.sqrt(2 / np.prod(shape[:-1]))
             layer.set_weights([rng.normal(0, spread, shape), np.zeros(shape[-1])])
-    network.get_layer("image_normalization").set_weights([[1.0], [0.0], [-40.0], [400.0]])
+    network.get_layer("image_normalization").set_weights(np.array([[1.0], [0.0], [-40.0], [400.0]]))
     return KerasEmbeddingModel(
         f"{STAND_IN} (untrained L3 network, seed {random_state})",
         representation,
@@ -234,9 +235,10 @@ def _hash_weights(network: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _feature_maps(interpreter: object) -> list[dict]:
-    # Weights have no leading batch of one followed by rows and columns of an image.
-    return [each for each in interpreter.get_tensor_details() if len(each["shape"]) == 4 and each["shape"][0] == 1]
+def _largest_feature_map(interpreter: Any) -> float:
+    """Bytes of the largest tensor that has the shape of a batch of one image."""
+    maps = [each for each in interpreter.get_tensor_details() if len(each["shape"]) == 4 and each["shape"][0] == 1]
+    return float(max(each["shape"].prod() * np.dtype(each["dtype"]).itemsize for each in maps))
 
 
 def _quantize(values: NDArray[np.float32], details: dict) -> NDArray:

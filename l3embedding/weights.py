@@ -195,9 +195,7 @@ def read_keras2_weights(path: Path) -> list[tuple[str, list[NDArray[np.float32]]
         with h5py.File(io.BytesIO(content), "r") as file:
             group = file.get("model_weights", file)
             names = [_text(name) for name in group.attrs["layer_names"]]
-            layers = [
-                (name, [group[name][_text(each)][()] for each in group[name].attrs["weight_names"]]) for name in names
-            ]
+            layers = [(name, _arrays(group[name])) for name in names]
     except (OSError, EOFError, zlib.error, KeyError) as error:
         raise InputError(f"{path} is no Keras 2 weights file, or is damaged: {error}") from None
     return [(name, arrays) for name, arrays in layers if any(array.ndim == 1 for array in arrays)]
@@ -234,6 +232,10 @@ def load_keras2_weights(network: keras.Model, path: Path) -> None:
         )
     for (_, arrays), layer in zip(stored, layers, strict=True):
         layer.set_weights(arrays)
+
+
+def _arrays(layer: h5py.Group) -> list[NDArray[np.float32]]:
+    return [layer[_text(name)][()] for name in layer.attrs["weight_names"]]
 
 
 def _text(name: bytes | str) -> str:

@@ -30,7 +30,8 @@ def train(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: P
     }
     if (size := shards["train"][0].embedding_size) != parameters.student:
         raise InputError(
-            f"The targets in {embedding_dir or inputs['audio_dir']} have {size} dimensions, not {parameters.student}."
+            f"The targets in {embedding_dir or inputs['audio_dir']} have {size} dimensions, "
+            f"not the student's {parameters.student}."
         )
     pairs = {split: load_pairs(shards[split], representation, output_dir / "features" / split) for split in SPLITS}
     filters = parameters.student_filters or STUDENT_FILTERS[parameters.student]

@@ -17,6 +17,7 @@ from data.shards import read_dataset, require_shards
 from l3embedding.edge import arena_bytes, compare, convert, latency_ms, write_tflite
 from l3embedding.embedding import load_model
 from l3embedding.networks import model_size
+from l3embedding.teachers import write_representation
 from scripts.program import run_stage
 
 FLOAT_FILE = "student_float32.tflite"
@@ -33,7 +34,7 @@ def export(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: 
     int8_content = convert(student.network, student.images(calibration))
     for name, content in ((FLOAT_FILE, float_content), (INT8_FILE, int8_content)):
         write_tflite(output_dir / name, content)
-        student.representation.save((output_dir / name).with_suffix(".json"))
+        write_representation((output_dir / name).with_suffix(".json"), student.representation)
     fidelity = compare(load_model(output_dir / INT8_FILE).embed(frames), student.embed(frames))
     arena = arena_bytes(int8_content)
     return {
