@@ -158,3 +158,68 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     if name not in file:
         raise InputError(f"{file.filename} has no dataset {name!r}; it has {', '.join(sorted(file)) or 'none'}.")
     return file[name]
+
+
+class SensorFrames:
+    """All frames of one sensor, over its shards, without their audio.
+
+    Attributes
+    ----------
+    timestamp
+        float64 `[n]`.
+    relevance
+        float32 `[n]`.
+    """
+
+    def __init__(self, shards: list[Path]) -> None:
+        self._shards = shards
+        self.timestamp: NDArray[np.float64] = np.concatenate([read_dataset(path, "timestamp") for path in shards])
+        self.relevance: NDArray[np.float32] = np.concatenate([read_dataset(path, "relevance") for path in shards])
+        self._ends = np.cumsum([dataset_shape(path, TEACHER_KEY)[0] for path in shards])
+
+    def __len__(self) -> int:
+        return len(self.timestamp)
+
+    def read_embeddings(self, frames: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read the embeddings float32 `[m, D]` of sorted frames int64 `[m]`.
+
+        Raises
+        ------
+        InputError
+            One is not finite; the shard and the row are named.
+        """
+        parts = []
+        start = 0
+        for path, end in zip(self._shards, self._ends, strict=True):
+            rows = frames[(frames >= start) & (frames < end)] - start
+            if len(rows):
+                part = _read_rows(path, rows)
+                if not (finite := np.isfinite(part).all(axis=1)).all():
+                    raise InputError(f"{path}, {TEACHER_KEY}: row {rows[int(np.argmin(finite))]} is not finite.")
+                parts.append(part)
+            start = end
+        return np.concatenate(parts)
+
+
+def sensors_in(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
+    """Group the upstream shards in `folder` by sensor."""
+    sensors: dict[str, list[Path]] = {}
+    for path in require_shards(folder):
+        sensors.setdefault(str(read_attributes(path)["sensor"]), []).append(path)
+    return sensors
+
+
+def write_sample(path: str | os.PathLike[str], frames: SensorFrames, rows: NDArray[np.int64]) -> None:
+    """Write the sampled `rows` of a sensor: their embeddings, and which they are."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file[TEACHER_KEY] = frames.read_embeddings(rows)
+        file["row"] = rows
+        file["timestamp"] = frames.timestamp[rows]
+        file["relevance"] = frames.relevance[rows]
+
+
+def _read_rows(path: Path, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    with open_shard(path) as file:
+        # One contiguous read, then a choice in memory: far faster than HDF5's own row selection.
+        first, last = rows[0], rows[-1] + 1
+        return _dataset(file, TEACHER_KEY)[first:last][rows - first]

@@ -81,7 +81,7 @@ class Experiment(BaseModel):
     )
 
     # 02: the reduction phi
-    approx_mode: Literal["pca", "umap", "mse"] = Field(
+    approx_mode: Literal["pca", "mse"] = Field(
         "pca", description="The reduction that takes the teacher's embedding to the student's; mse: none"
     )
 
