@@ -142,7 +142,7 @@ class _Builder:
         elif representation == "reduced":
             assert reduction  # the experiment was validated
             teacher = self._add_embedding("teacher", experiment, dataset_root, street, reduction, train, export)
-            inputs |= {"features": teacher.folder, "phi": reduction.folder}
+            inputs |= {"features": teacher.folder, "phi": reduction.folder / "phi.h5"}
             parents = (*street, teacher, reduction)
         else:
             model = train if representation == "student" else export

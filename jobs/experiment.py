@@ -119,7 +119,6 @@ class Experiment(BaseModel):
         ("teacher", "reduced", "student", "student-int8"), description="What is judged downstream, side by side"
     )
     embedding_hop_size: PositiveFloat = Field(0.1, description="Hop between frames of a downstream clip, s")
-    label_mode: Literal["coarse", "fine"] = Field("coarse", description="Labels that the classifier learns")
     num_hidden_layers: int = Field(2, ge=0, description="Hidden layers of the classifier")
     hidden_layer_size: PositiveInt = Field(128, description="Units of a hidden layer of the classifier")
     classifier_epochs: PositiveInt = Field(1500, description="Epochs of the classifier at most")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -16,6 +17,12 @@ from jobs.chain import Task
 from jobs.folder import StageFolder
 
 logger = logging.getLogger(__name__)
+
+_CHATTER = re.compile(
+    r"absl::InitializeLog|oneDNN custom operations|TensorFlow Lite XNNPACK|Failed to resize buffer"
+    r"|quantized inputs were expected|warnings\.warn\($|^fully_quantize:"
+)
+"""What TensorFlow's C++ code says of itself at every start; it goes to the log alone."""
 
 
 class StageFailed(RuntimeError):
@@ -68,8 +75,9 @@ def _run(task: Task, log: Path) -> int:
             for line in process.stdout:
                 file.write(line)
                 file.flush()
-                sys.stdout.write(line)
-                sys.stdout.flush()
+                if not _CHATTER.search(line):
+                    sys.stdout.write(line)
+                    sys.stdout.flush()
             return process.wait()
         except BaseException:
             # Nothing may go on writing once the launcher is gone.

@@ -188,7 +188,6 @@ _STAGES = (
         ),
         parameters=(
             "dataset",
-            "label_mode",
             "num_hidden_layers",
             "hidden_layer_size",
             "classifier_epochs",

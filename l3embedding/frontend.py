@@ -121,7 +121,7 @@ class LogMelSpectrogram(keras.layers.Layer):
     """
 
     def __init__(self, representation: InputRepresentation | dict[str, Any], **kwargs: Any) -> None:
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{"trainable": False} | kwargs)
         if isinstance(representation, dict):
             representation = InputRepresentation(**representation)
         self.representation = representation

@@ -25,6 +25,9 @@ from jobs.experiment import takes_list
 from jobs.folder import StageFolder
 from jobs.stages import STAGES, Stage, TaskParameters, parameter_field
 
+if typing.TYPE_CHECKING:
+    from l3embedding.teachers import EmbeddingModel
+
 Work = Callable[[SimpleNamespace, Mapping[str, Path], Path], Mapping[str, Any]]
 
 logger = logging.getLogger(__name__)
@@ -81,6 +84,7 @@ def say_errors(action: Callable[[], Any]) -> int:
 def start_logging() -> None:
     """Log to stderr with the time of day, and keep TensorFlow's start-up chatter out."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
 
@@ -138,3 +142,32 @@ class _Tuple(argparse.Action):
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def load_teacher(parameters: SimpleNamespace) -> EmbeddingModel:
+    """Load the teacher that the parameters name, or the stand-in where they allow it.
+
+    Raises
+    ------
+    InputError
+        The teacher is not to be had, and no stand-in is allowed.
+    """
+    from l3embedding.embedding import load_model
+    from l3embedding.teachers import stand_in_teacher
+    from l3embedding.weights import WeightsNotFound
+
+    try:
+        return load_model(
+            parameters.teacher,
+            search=parameters.weights_dirs,
+            download=not parameters.stand_in_teacher,
+            batch_size=parameters.teacher_batch_size,
+        )
+    except WeightsNotFound as error:
+        if not parameters.stand_in_teacher:
+            raise
+        logger.warning("%s", error)
+        logger.warning(
+            "A STAND-IN takes the teacher's place: an untrained network. Its figures mean nothing by themselves."
+        )
+        return stand_in_teacher(parameters.random_state, parameters.teacher_batch_size)

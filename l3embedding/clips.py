@@ -1,0 +1,75 @@
+"""Embedding the clips of a data set, one file each, so that a run that stops loses one clip at most."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from data.audio import read_audio
+from data.clip_embeddings import embedding_path, read_embedding, write_embedding
+from data.errors import InputError
+from data.progress import progress
+from l3embedding.embedding import get_embedding
+from l3embedding.reduction import Reduction
+from l3embedding.teachers import EmbeddingModel
+
+logger = logging.getLogger(__name__)
+
+
+def embed_clips(clips: list[Path], model: EmbeddingModel, folder: Path, hop_size: float) -> list[dict[str, str]]:
+    """Embed audio files; those whose embedding is there already are left alone.
+
+    Parameters
+    ----------
+    clips
+        Audio files, of different stems.
+    model
+        What embeds them.
+    folder
+        Where the `.npz` files go.
+    hop_size
+        Between frames, s. Frames lie wholly within the clip, as those do that the student learned from.
+
+    Returns
+    -------
+    The clips that were skipped, each with the reason.
+    """
+
+    def embed(clip: Path) -> None:
+        audio, sample_rate = read_audio(clip)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # silence and shortness are no news in a data set
+            embedded = get_embedding(audio, sample_rate, model, hop_size=hop_size, center=False)
+        write_embedding(embedding_path(folder, clip), *embedded)
+
+    return _each(clips, embed, folder, f"embedding with {model.name}")
+
+
+def reduce_clips(clips: list[Path], features: Path, reduction: Reduction, folder: Path) -> list[dict[str, str]]:
+    """Reduce the teacher's embeddings of clips, which lie in `features`; otherwise as `embed_clips`."""
+
+    def reduce(clip: Path) -> None:
+        embedding, timestamps = read_embedding(embedding_path(features, clip))
+        write_embedding(embedding_path(folder, clip), reduction.transform(embedding), timestamps)
+
+    return _each(clips, reduce, folder, "reducing")
+
+
+def _each(clips: list[Path], work: Callable[[Path], None], folder: Path, title: str) -> list[dict[str, str]]:
+    if len({clip.stem for clip in clips}) < len(clips):
+        raise InputError("Two clips bear the same name, so their embeddings would bear it too; rename one.")
+    skipped = []
+    todo = [clip for clip in clips if not embedding_path(folder, clip).is_file()]
+    with progress(title, len(todo), "clips", logger) as bar:
+        for clip in todo:
+            try:
+                work(clip)
+            except InputError as error:
+                logger.warning("skipped: %s", error)
+                skipped.append({"recording": str(clip), "reason": str(error)})
+            bar.update(1)
+    if len(skipped) == len(clips):
+        raise InputError(f"Not one of the {len(clips)} clips could be embedded; the first: {skipped[0]['reason']}")
+    return skipped

@@ -1,0 +1,64 @@
+"""Stage 05: embed the clips of the downstream data set."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from data.clip_embeddings import CLIPS
+from data.errors import InputError
+from data.esc50 import read_esc50
+from data.sonyc_ust import ANNOTATIONS, TAXONOMY, find_clips, read_annotations, read_taxonomy
+from l3embedding.clips import embed_clips, reduce_clips
+from l3embedding.embedding import load_model
+from l3embedding.frontend import student_representation
+from l3embedding.reduction import Reduction
+from l3embedding.teachers import EmbeddingModel
+from scripts.program import load_teacher, run_stage
+
+
+def generate(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
+    """Embed with the teacher or a student, or reduce the teacher's embeddings; see `l3embedding.clips`."""
+    needed = {"teacher": [], "reduced": ["features", "phi"]}.get(parameters.representation, ["model"])
+    if missing := [name for name in needed if name not in inputs]:
+        raise InputError(f"--{missing[0]} is missing; representation {parameters.representation} needs it.")
+    clips = _clips(parameters.dataset, inputs["dataset_root"])
+    if parameters.representation == "reduced":
+        reduction = Reduction.load(inputs["phi"])
+        skipped = reduce_clips(clips, inputs["features"] / CLIPS, reduction, output_dir / CLIPS)
+        return {"clips": len(clips) - len(skipped), "skipped": skipped, "embedding_size": len(reduction.components)}
+    model = load_teacher(parameters) if parameters.representation == "teacher" else _load_student(parameters, inputs)
+    skipped = embed_clips(clips, model, output_dir / CLIPS, parameters.embedding_hop_size)
+    return {
+        "clips": len(clips) - len(skipped),
+        "skipped": skipped,
+        "model_name": model.name,
+        "is_stand_in": model.is_stand_in,
+        "embedding_size": model.embedding_size,
+        "size_mb": model.size_mb,
+        "activation_mb": model.activation_mb,
+    }
+
+
+def _clips(dataset: str, root: Path) -> list[Path]:
+    if dataset == "esc50":
+        return read_esc50(root)["path"].tolist()
+    annotations = read_annotations(root / ANNOTATIONS, read_taxonomy(root / TAXONOMY))
+    return list(find_clips(root, annotations["audio_filename"].tolist()).values())
+
+
+def _load_student(parameters: SimpleNamespace, inputs: Mapping[str, Path]) -> EmbeddingModel:
+    """Load a student, and refuse one that hears something else than the parameters say."""
+    model = load_model(inputs["model"], batch_size=parameters.teacher_batch_size)
+    said = student_representation(parameters.asr, parameters.num_mels, parameters.num_dft, parameters.hop_len)
+    heard = getattr(model, "representation", said)
+    if heard != said:
+        raise InputError(f"{inputs['model']} hears {heard}, but the parameters say {said}.")
+    return model
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("05-generate-embedding-samples", generate))
