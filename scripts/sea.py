@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> None:
     selected = _select(tasks, arguments.first, arguments.last)
     logger.info("%s: %d tasks, output in %s", arguments.experiment, len(selected), output_dir)
     run_tasks(selected, output_dir / "logs")
-    report = output_dir / "07-report" / "tables.txt"
+    report = output_dir / "07-report" / "tables.md"
     if selected and selected[-1].stage.number == 7:
         print(report.read_text(encoding="utf-8"))
         print(f"Report: {report.with_name('report.html')}")

@@ -1,0 +1,158 @@
+"""What a run's folder holds: each stage's record, and which came of which.
+
+Parameters are taken from the records alone, never from the names of folders: the origin of a figure is
+found by following the `inputs` of its stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError
+from data.files import read_json
+from jobs.folder import CONFIG, DONE, stage_folders
+
+
+_ORDER = ("teacher", "reduced", "student", "student-int8")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one stage, as its folder records it.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    stage
+        Its name.
+    parameters, inputs, results
+        As in `done.json`; the results of an unfinished run are empty.
+    record
+        All of `done.json`, or of `config.json` if it is unfinished.
+    """
+
+    folder: Path
+    stage: str
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    results: Mapping[str, Any]
+    record: Mapping[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end."""
+        return "finished" in self.record
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One classifier's results, and all the runs they came of.
+
+    Attributes
+    ----------
+    run
+        The run of 06.
+    origin
+        Stage name to run: of all that led there.
+    """
+
+    run: Run
+    origin: Mapping[str, Run]
+
+    @property
+    def representation(self) -> str:
+        """What embedded the clips: teacher, reduced, student or student-int8."""
+        return self.embedding.parameters["representation"]
+
+    @property
+    def embedding(self) -> Run:
+        """The run of 05."""
+        return self.origin["05-generate-embedding-samples"]
+
+    @property
+    def embedding_size(self) -> int:
+        """Dimension of the embedding."""
+        return self.embedding.results["embedding_size"]
+
+    def parameter(self, name: str) -> Any:
+        """A parameter of any stage that led there; None if no stage has it."""
+        return next((run.parameters[name] for run in self.origin.values() if name in run.parameters), None)
+
+    def result(self, stage: str, name: str) -> Any:
+        """A result of a stage that led there; None if there is none."""
+        run = self.origin.get(stage)
+        return run.results.get(name) if run else None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All runs of an experiment."""
+
+    runs: tuple[Run, ...]
+
+    def of_stage(self, stage: str) -> list[Run]:
+        """The finished runs of a stage."""
+        return [run for run in self.runs if run.stage == stage and run.finished]
+
+    @cached_property
+    def judged(self) -> list[Judged]:
+        """Every finished classifier with its origin, the teacher's first."""
+        by_folder = {run.folder.resolve(): run for run in self.runs}
+        judged = [Judged(run, _origin(run, by_folder)) for run in self.of_stage("06-train-classifier")]
+        return sorted(judged, key=lambda each: _ORDER.index(each.representation))
+
+    @property
+    def unfinished(self) -> list[Run]:
+        """The runs that did not come to their end, but for the report's own."""
+        return [run for run in self.runs if not run.finished and run.stage != "07-report"]
+
+    @property
+    def skipped(self) -> list[dict[str, str]]:
+        """Every recording or clip that was skipped, with the stage and the reason."""
+        return [{"stage": run.stage} | entry for run in self.runs for entry in run.results.get("skipped", [])]
+
+    @property
+    def caveats(self) -> list[str]:
+        """Why the figures are not comparable with the paper's."""
+        caveats = []
+        if any(run.results.get("is_stand_in") for run in self.runs):
+            caveats.append("the teacher is a STAND-IN (an untrained network)")
+        if any(run.results.get("synthetic") for run in self.runs):
+            caveats.append("the audio is SYNTHETIC")
+        return caveats
+
+
+def collect(run_dir: Path) -> Report:
+    """Read the records of all stages below a run's folder.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    runs = tuple(_read(folder) for folder in stage_folders(run_dir))
+    if not runs:
+        raise InputError(f"{run_dir} holds no stage's folder: is it the output folder of `sea run`?")
+    return Report(runs)
+
+
+def _read(folder: Path) -> Run:
+    done = folder / DONE
+    record = read_json(done if done.is_file() else folder / CONFIG)
+    return Run(folder, record["stage"], record["parameters"], record["inputs"], record.get("results", {}), record)
+
+
+def _origin(run: Run, by_folder: Mapping[Path, Run]) -> dict[str, Run]:
+    """The run itself and all that its inputs lead to, the nearest of each stage."""
+    origin = {run.stage: run}
+    for path in map(Path, run.inputs.values()):
+        folder = next((each for each in (path, *path.parents) if each.resolve() in by_folder), None)
+        if folder and (parent := by_folder[folder.resolve()]).folder != run.folder:
+            for stage, ancestor in _origin(parent, by_folder).items():
+                origin.setdefault(stage, ancestor)
+    return origin

@@ -1,0 +1,141 @@
+"""Figures of a run, as SVG text that a page can hold."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from scripts.report.collect import Report
+from scripts.report.tables import class_scores, floor, main_score, of_dataset, row_name, scores, student_name
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e5e5e5",
+    "axes.axisbelow": True,
+    "axes.prop_cycle": plt.cycler(color=COLORS),
+    "svg.fonttype": "none",
+    # The same report is the same file.
+    "svg.hashsalt": "report",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG with its caption."""
+
+    caption: str
+    svg: str
+
+
+def all_figures(report: Report) -> list[Picture]:
+    """Every figure that the report has something for."""
+    with plt.rc_context(_STYLE):
+        pictures = [draw(report) for draw in (score_figure, class_figure, learning_figure, variance_figure)]
+    return [picture for picture in pictures if picture]
+
+
+def score_figure(report: Report) -> Picture | None:
+    """Score of each row, with what knowing nothing gives."""
+    if not report.judged:
+        return None
+    measured = scores(report.judged, row_name, main_score)
+    figure, axes = plt.subplots(figsize=(7, 0.45 * len(measured) + 1))
+    names = list(measured)[::-1]
+    means = [measured[name].mean for name in names]
+    spread = [np.std(measured[name].values, ddof=1) if len(measured[name].values) > 1 else 0 for name in names]
+    bars = axes.barh(names, means, xerr=spread if any(spread) else None, color=COLORS[0], height=0.6)
+    axes.bar_label(bars, fmt="%.3f", padding=4)
+    axes.axvline(floor(report), color=COLORS[3], linestyle="--", linewidth=1.2)
+    axes.set_xlim(0, 1)
+    axes.grid(axis="y", visible=False)
+    metric = "micro-AUPRC on SONYC-UST" if of_dataset(report, "sonyc_ust") else "accuracy"
+    axes.set_xlabel(metric)
+    return _picture(figure, f"{metric[0].upper()}{metric[1:]}; dashed, what knowing nothing gives.")
+
+
+def class_figure(report: Report) -> Picture | None:
+    """Score of each class, row beside row."""
+    if not report.judged:
+        return None
+    rows = list(dict.fromkeys(map(row_name, report.judged)))
+    classes = list(class_scores(report.judged[0]))
+    figure, axes = plt.subplots(figsize=(9, 3.4))
+    width = 0.8 / len(rows)
+    for index, name in enumerate(rows):
+        judged = [each for each in report.judged if row_name(each) == name]
+        heights = [np.mean([class_scores(each)[label] for each in judged]) for label in classes]
+        axes.bar(np.arange(len(classes)) + (index - (len(rows) - 1) / 2) * width, heights, width, label=name)
+    axes.set_xticks(range(len(classes)), classes, rotation=25, ha="right")
+    axes.set_ylim(0, 1)
+    axes.grid(axis="x", visible=False)
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+    metric = "AUPRC" if of_dataset(report, "sonyc_ust") else "accuracy"
+    axes.set_ylabel(metric)
+    return _picture(figure, f"{metric[0].upper()}{metric[1:]} of each class.")
+
+
+def learning_figure(report: Report) -> Picture | None:
+    """Mean squared error by epoch, beside that of always predicting the mean."""
+    runs = report.of_stage("03-train-approx-embedding")
+    if not runs:
+        return None
+    figure, axes = plt.subplots(figsize=(7, 3.4))
+    for color, run in zip(_cycle(len(runs)), runs, strict=True):
+        history = pd.read_csv(run.folder / "history.csv")
+        name = student_name(run) if len(runs) < 2 else f"{student_name(run)} {run.folder.name}"
+        axes.plot(history["epoch"], history["train_mse"], color=color, linestyle=":", label=f"{name}, training")
+        axes.plot(history["epoch"], history["valid_mse"], color=color, label=f"{name}, validation")
+        axes.axhline(run.results["baseline_mse"], color=COLORS[3], linestyle="--", linewidth=1.2)
+    # The first epochs of a network whose normalisation is still settling would hide all others.
+    axes.set_ylim(0, 2 * max(run.results["baseline_mse"] for run in runs))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("MSE")
+    axes.legend(frameon=False, fontsize=8)
+    return _picture(figure, "Distillation: error of the student; dashed, of always predicting the mean embedding.")
+
+
+def variance_figure(report: Report) -> Picture | None:
+    """Variance of the sample that phi keeps, by dimensions."""
+    runs = report.of_stage("02-fit-reduction")
+    if not runs:
+        return None
+    figure, axes = plt.subplots(figsize=(7, 3))
+    for run in runs:
+        ratios = run.results["explained_variance_ratios"]
+        name = run.folder.name if len(runs) > 1 else run.results["embedding_key"]
+        axes.plot(np.arange(1, len(ratios) + 1), np.cumsum(ratios), label=name)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("dimensions")
+    axes.set_ylabel("explained variance")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return _picture(figure, "Reduction: share of the sample's variance that phi keeps.")
+
+
+def _cycle(n: int) -> list[str]:
+    return [COLORS[index % len(COLORS)] for index in range(n)]
+
+
+def _picture(figure: Figure, caption: str) -> Picture:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    svg = buffer.getvalue()
+    # The XML declaration and the document type have no place within a page.
+    return Picture(caption, re.sub(r"^.*?(?=<svg)", "", svg, count=1, flags=re.DOTALL))
