@@ -20,12 +20,13 @@ REQUIRES = [
     "soundfile>=0.12.1,<1",
     "soxr>=0.5,<2",
     "tqdm>=4.66,<5",
-    "umap-learn>=0.5.7,<0.6",
 ]
 
 EXTRAS = {
     "cpu": ["tensorflow-cpu>=2.18,<2.22"],
     "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
+    # Releases are dated development versions, and there are no others.
+    "edge": ["tflite-micro>=0.dev20250101"],
     "test": ["hypothesis>=6.100,<7", "pytest>=8,<10", "ruff>=0.6,<1"],
     "benchmark": ["dppy>=0.3.3,<0.4"],
 }

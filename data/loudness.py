@@ -110,7 +110,7 @@ def relevance(
     local = local_time(timestamps, time_zone)
     # The date stands for the authors' (week, weekday); -1 gathers what is undated.
     window = np.where(
-        local.isna(), -1, (local.year * 366 + local.dayofyear) * 24 // WINDOW_HOURS + local.hour // WINDOW_HOURS
+        local.isna(), -1, (local.year * 366 + local.day_of_year) * 24 // WINDOW_HOURS + local.hour // WINDOW_HOURS
     )
     result = np.empty(len(levels), np.float32)
     for members in _groups(window):

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from data.errors import InputError
 from data.files import make_folder, read_json, remove_leftovers, write_json
@@ -35,6 +35,7 @@ from data.files import make_folder, read_json, remove_leftovers, write_json
 CONFIG = "config.json"
 DONE = "done.json"
 _LOCK = ".lock"
+_LOCK_PATIENCE_S = 5.0
 _FORMAT = 1
 """Counts the changes of a stage's output format; output of another format is made again."""
 
@@ -114,11 +115,9 @@ class StageFolder:
         """
         make_folder(self.path)
         with open(self.path / _LOCK, "a+", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _acquire(lock):
                 lock.seek(0)
-                raise InputError(f"{self.path} is being written to by another run: {lock.read().strip()}.") from None
+                raise InputError(f"{self.path} is being written to by another run: {lock.read().strip()}.")
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()}")
             lock.flush()
@@ -210,6 +209,19 @@ def fingerprint(path: Path, besides: Path | None = None) -> str:
         done = [folder / DONE for folder in stages if folder != besides and (folder / DONE).is_file()]
         return _hash(read_json(file)["signature"] for file in done)
     return _hash(_describe(file, path) for file in _files(path))
+
+
+def _acquire(lock: IO[str]) -> bool:
+    """Take the lock, waiting a little for a run that has just been killed to go away."""
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import re
@@ -23,6 +24,10 @@ _CHATTER = re.compile(
     r"|quantized inputs were expected|warnings\.warn\($|^fully_quantize:"
 )
 """What TensorFlow's C++ code says of itself at every start; it goes to the log alone."""
+
+
+_PR_SET_PDEATHSIG = 1
+"""From Linux' `sys/prctl.h`."""
 
 
 class StageFailed(RuntimeError):
@@ -68,7 +73,13 @@ def _run(task: Task, log: Path) -> int:
         file.write(f"$ {shlex.join(command)}\n")
         file.flush()
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=_environment()
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
         try:
             assert process.stdout
@@ -86,5 +97,9 @@ def _run(task: Task, log: Path) -> int:
             raise
 
 
-def _environment() -> dict[str, str]:
-    return os.environ | {"PYTHONUNBUFFERED": "1"}
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process with its launcher, even if that is killed with -9.
+
+    An orphan would hold the folder's lock, and write on while the launcher's next run waits for it.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

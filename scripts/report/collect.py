@@ -16,7 +16,6 @@ from data.errors import InputError
 from data.files import read_json
 from jobs.folder import CONFIG, DONE, stage_folders
 
-
 _ORDER = ("teacher", "reduced", "student", "student-int8")
 
 
