@@ -57,6 +57,7 @@ class Experiment(BaseModel):
 
     # 00: the teacher's embeddings of the target domain
     audio_root: str | None = Field(None, description="Upstream recordings: SENSOR/*.wav, recordings.csv, or ESC-50")
+    exclude_sensor: str | None = Field(None, description="A sensor whose recordings the upstream stages never hear")
     teacher: str = Field(
         "openl3_audio_mel256_env", description="The teacher: an official name, a weights file, a model's file or folder"
     )

@@ -111,6 +111,7 @@ _STAGES = (
         "cut the recordings into frames, and store each with its teacher embedding and its relevance",
         inputs=(Input("audio_root", "upstream recordings: SENSOR/*.wav, recordings.csv, or the layout of ESC-50"),),
         parameters=(
+            "exclude_sensor",
             *_TEACHER,
             "upstream_hop_size",
             "validate_fraction",

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from data.errors import InputError
 from data.recordings import by_sensor, list_recordings
 from data.shards import SPLITS, TEACHER_KEY, dataset_shape, list_shards
 from l3embedding.extraction import ExtractionSettings, extract_sensors
@@ -16,7 +17,9 @@ from scripts.program import load_teacher, run_stage
 
 def extract(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
     """Extract every sensor; see `l3embedding.extraction`."""
-    recordings = list_recordings(inputs["audio_root"])
+    sensors = by_sensor(list_recordings(inputs["audio_root"]))
+    if parameters.exclude_sensor is not None and sensors.pop(parameters.exclude_sensor, None) is None:
+        raise InputError(f"exclude_sensor: there is no {parameters.exclude_sensor!r}; there are {', '.join(sensors)}.")
     teacher = load_teacher(parameters)
     settings = ExtractionSettings(
         hop_size=parameters.upstream_hop_size,
@@ -26,7 +29,7 @@ def extract(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir:
         time_zone=parameters.time_zone,
         random_state=parameters.random_state,
     )
-    skipped = extract_sensors(by_sensor(recordings), teacher, settings, output_dir)
+    skipped = extract_sensors(sensors, teacher, settings, output_dir)
     frames = {
         split: sum(dataset_shape(shard, TEACHER_KEY)[0] for shard in list_shards(output_dir / split))
         for split in SPLITS
@@ -37,7 +40,7 @@ def extract(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir:
         "teacher_embedding_size": teacher.embedding_size,
         "teacher_size_mb": teacher.size_mb,
         "teacher_activation_mb": teacher.activation_mb,
-        "recordings": len(recordings) - len(skipped),
+        "recordings": sum(map(len, sensors.values())) - len(skipped),
         "skipped": skipped,
         "frames": frames,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StageFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("stopped; the same command takes it up again", file=sys.stderr)
         return 130
@@ -51,11 +56,11 @@ def _run(arguments: argparse.Namespace) -> None:
 def _plan(arguments: argparse.Namespace) -> None:
     _, tasks = _chain(arguments)
     outlook = _outlook(_select(tasks, arguments.first, arguments.last))
-    for task, what in outlook:
-        print(f"# {task.name}: {what}")
-        if what != "done":
+    for task, state in outlook:
+        print(f"# {task.name}: {state}")
+        if state != "done":
             print(shlex.join(task.command()))
-    waiting = sum(what != "done" for _, what in outlook)
+    waiting = sum(state != "done" for _, state in outlook)
     print(f"# {waiting} of {len(outlook)} tasks to run")
 
 
@@ -63,8 +68,7 @@ def _status(arguments: argparse.Namespace) -> None:
     _, tasks = _chain(arguments)
     width = max(len(task.name) for task in tasks)
     print(f"{'task':{width}}  {'state':8}  {'seconds':>8}  folder")
-    for task in tasks:
-        state = folder_of(task).state()
+    for task, state in _outlook(tasks):
         elapsed = f"{read_json(task.folder / DONE)['elapsed_s']:.0f}" if state == "done" else ""
         print(f"{task.name:{width}}  {state:8}  {elapsed:>8}  {task.folder}")
 
@@ -84,15 +88,16 @@ def _select(tasks: list[Task], first: int, last: int) -> list[Task]:
 
 
 def _outlook(tasks: list[Task]) -> list[tuple[Task, str]]:
-    """Say of each task whether it is done, or why it would run."""
+    """The state of each task; one that is done is outdated if what it reads will be made anew."""
     waiting: set[Path] = set()
     outlook = []
     for task in tasks:
-        held_up = any(parent.folder in waiting for parent in task.parents)
-        what = "to do" if held_up else folder_of(task).state()
-        if what != "done":
+        state = folder_of(task).state()
+        if state == "done" and any(parent.folder in waiting for parent in task.parents):
+            state = "outdated"
+        if state != "done":
             waiting.add(task.folder)
-        outlook.append((task, what))
+        outlook.append((task, state))
     return outlook
 
 

@@ -7,13 +7,14 @@ found by following the `inputs` of its stage.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
 from data.files import read_json
+from jobs.experiment import Experiment
 from jobs.folder import CONFIG, DONE, stage_folders
 
 _ORDER = ("teacher", "reduced", "student", "student-int8")
@@ -58,10 +59,13 @@ class Judged:
         The run of 06.
     origin
         Stage name to run: of all that led there.
+    variant
+        In a sweep, the swept values that are not the paper's.
     """
 
     run: Run
     origin: Mapping[str, Run]
+    variant: str = ""
 
     @property
     def representation(self) -> str:
@@ -103,6 +107,7 @@ class Report:
         """Every finished classifier with its origin, the teacher's first."""
         by_folder = {run.folder.resolve(): run for run in self.runs}
         judged = [Judged(run, _origin(run, by_folder)) for run in self.of_stage("06-train-classifier")]
+        judged = [replace(each, variant=_variant(each, judged)) for each in judged]
         return sorted(judged, key=lambda each: _ORDER.index(each.representation))
 
     @property
@@ -138,6 +143,19 @@ def collect(run_dir: Path) -> Report:
     if not runs:
         raise InputError(f"{run_dir} holds no stage's folder: is it the output folder of `sea run`?")
     return Report(runs)
+
+
+def _variant(one: Judged, judged: list[Judged]) -> str:
+    """Name the parameters in which runs of one representation differ, where they leave the paper's settings."""
+    peers = [each for each in judged if each.representation == one.representation]
+    # A table has other columns for these.
+    names = [name for name in Experiment.model_fields if name not in ("student", "student_filters")]
+    swept = [name for name in names if len({str(each.parameter(name)) for each in peers}) > 1]
+    return ", ".join(
+        f"{name}={one.parameter(name)}"
+        for name in swept
+        if one.parameter(name) not in (None, Experiment.model_fields[name].default)
+    )
 
 
 def _read(folder: Path) -> Run:

@@ -118,9 +118,11 @@ def fold_table(report: Report) -> Table:
     ]
     rows.append(("chance", *[NONE] * (3 + len(folds)), f"{floor(report):.3f}"))
     header = ("Model", "Emb. dim.", "Size (MB)", "Act. (MB)", *(f"fold {fold}" for fold in folds), "accuracy")
+    excluded = sorted({str(each.parameter("exclude_sensor")) for each in judged} - {"None"})
+    heard = f"all folds but {', '.join(excluded)}" if excluded else "all folds"
     note = (
         "Each fold is judged by a logistic regression on the clips of the others. "
-        "Phi and the student were fitted on the audio of all folds, without its labels."
+        f"Phi and the student were fitted on the audio of {heard}, without its labels."
     )
     return Table("Accuracy by fold", header, rows, " ".join(filter(None, (caveat(report), note))))
 
@@ -205,7 +207,7 @@ def summary(report: Report) -> str:
     teacher, student, least = by_representation["teacher"].mean, by_representation["student"].mean, floor(report)
     metric, bottom = ("micro-AUPRC", "the prior") if of_dataset(report, "sonyc_ust") else ("accuracy", "chance")
     return (
-        f"The student reaches a {metric} of {student:.3f}, {100 * student / teacher:.0f} % of its teacher's "
+        f"The student's {metric} is {student:.3f}, {100 * student / teacher:.0f} % of its teacher's "
         f"{teacher:.3f}; {bottom} gives {least:.3f}."
     )
 
@@ -249,7 +251,11 @@ def floor(report: Report) -> float:
 
 
 def row_name(each: Judged) -> str:
-    """How the tables call a row; the paper's names where the model is the paper's."""
+    """How the tables call a row; the paper's names where the model and its settings are the paper's."""
+    return ", ".join(filter(None, (_model_name(each), each.variant)))
+
+
+def _model_name(each: Judged) -> str:
     if each.representation == "teacher":
         is_paper = str(each.parameter("teacher")).startswith("openl3_audio_mel256_env")
         stand_in = each.embedding.results.get("is_stand_in")

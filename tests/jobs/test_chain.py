@@ -1,0 +1,105 @@
+"""The chain: which task follows which, and what a sweep shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jobs.chain import build_chain
+from jobs.experiment import Experiment, Sweep
+from jobs.stages import STAGES
+from scripts.program import stage_parser
+
+SETTINGS = {"name": "x", "audio_root": "/audio", "dataset_root": "/sonyc"}
+
+
+def _chain(axes=(), *experiments):
+    return build_chain(Sweep(axes, experiments or (Experiment(**SETTINGS),)), Path("/run"))
+
+
+def test_the_stages_come_in_the_order_of_their_numbers_but_for_embedding_and_judging():
+    names = [task.name for task in _chain()]
+    assert names == [
+        "00-extract-teacher-embeddings",
+        "01-sample-teacher-embeddings",
+        "02-fit-reduction",
+        "03-train-approx-embedding",
+        "04-export-student",
+        "05-generate-embedding-samples teacher",
+        "06-train-classifier teacher",
+        "05-generate-embedding-samples reduced",
+        "06-train-classifier reduced",
+        "05-generate-embedding-samples student",
+        "06-train-classifier student",
+        "05-generate-embedding-samples student-int8",
+        "06-train-classifier student-int8",
+        "07-report",
+    ]
+
+
+def test_every_task_comes_after_its_parents_and_writes_a_folder_of_its_own():
+    tasks = _chain()
+    for position, task in enumerate(tasks):
+        assert all(parent in tasks[:position] for parent in task.parents)
+    assert len({task.folder for task in tasks}) == len(tasks)
+
+
+def test_what_a_task_reads_is_what_its_parents_write():
+    for task in _chain():
+        if task.stage.name == "07-report":
+            continue
+        written = [parent.folder for parent in task.parents]
+        for path in task.inputs.values():
+            assert path in (Path("/audio"), Path("/sonyc")) or any(path.is_relative_to(each) for each in written)
+
+
+def test_a_sweep_shares_what_it_does_not_touch():
+    swept = [
+        Experiment(**SETTINGS, sampling=sampling, student=student)
+        for sampling in ("dpp", "random")
+        for student in (128, 64)
+    ]
+    tasks = _chain(("sampling", "student"), *swept)
+    count = {stage: sum(task.stage.name == stage for task in tasks) for stage in STAGES}
+    assert count["00-extract-teacher-embeddings"] == 1
+    assert count["01-sample-teacher-embeddings"] == 2
+    assert count["02-fit-reduction"] == count["03-train-approx-embedding"] == count["04-export-student"] == 4
+    # The teacher once, and three representations of each of the four students.
+    assert count["05-generate-embedding-samples"] == count["06-train-classifier"] == 1 + 3 * 4
+    assert count["07-report"] == 1
+
+
+def test_without_a_reduction_the_student_reads_the_teachers_embeddings():
+    experiment = Experiment(**SETTINGS, approx_mode="mse", student=512, representations=("teacher", "student"))
+    tasks = {task.stage.name: task for task in _chain((), experiment)}
+    assert "02-fit-reduction" not in tasks
+    assert set(tasks["03-train-approx-embedding"].inputs) == {"audio_dir"}
+
+
+def test_several_seeds_are_several_classifiers_on_one_embedding():
+    tasks = _chain((), Experiment(**SETTINGS, representations=("teacher",), classifier_seeds=(0, 1, 2)))
+    judged = [task for task in tasks if task.stage.name == "06-train-classifier"]
+    assert [task.parameters["seed"] for task in judged] == [0, 1, 2]
+    assert len({task.inputs["features"] for task in judged}) == 1
+
+
+def test_a_programs_flags_read_back_what_the_chain_writes():
+    unusual = Experiment(
+        **SETTINGS,
+        student=8,
+        student_filters=(2, 4, 8),
+        learning_rate=3e-5,
+        standardize=False,
+        stand_in_teacher=True,
+        weights_dirs=("/a b", "c"),
+        classifier_seeds=(3,),
+    )
+    for experiment in (Experiment(**SETTINGS), unusual):
+        for task in _chain((), experiment):
+            arguments = vars(stage_parser(task.stage).parse_args(task.command()[2:]))
+            assert {name: arguments[name] for name in task.parameters} == dict(task.parameters)
+            assert {name: Path(arguments[name]) for name in task.inputs} == dict(task.inputs)
+
+
+def test_every_stage_has_its_program():
+    for stage in STAGES.values():
+        assert stage.program.is_file()

@@ -1,0 +1,109 @@
+"""Stage folders: skipped, taken up, set aside, locked."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+
+import pytest
+
+from data.errors import InputError
+from data.files import read_json
+from jobs.folder import StageFolder, fingerprint, stage_folders
+
+
+def _folder(path, value=1, **inputs):
+    return StageFolder("03-train-approx-embedding", path, {"value": value}, inputs)
+
+
+def _finish(folder, name="output"):
+    with folder.opened():
+        (folder.path / name).write_text("whole")
+        folder.finish({"score": 1.0}, time.time())
+
+
+def test_a_finished_stage_is_done_until_a_parameter_changes(tmp_path):
+    _finish(_folder(tmp_path / "a"))
+    assert _folder(tmp_path / "a").state() == "done"
+    assert _folder(tmp_path / "a", value=2).state() == "outdated"
+    assert _folder(tmp_path / "b").state() == "to do"
+
+
+def test_what_was_done_says_who_when_and_how_long(tmp_path):
+    _finish(_folder(tmp_path / "a"))
+    record = read_json(tmp_path / "a" / "done.json")
+    assert record["results"] == {"score": 1.0}
+    assert {"host", "job_id", "started", "finished", "elapsed_s", "peak_memory_mb", "signature"} <= record.keys()
+
+
+def test_an_unfinished_stage_keeps_its_outputs_and_loses_half_written_ones(tmp_path):
+    with pytest.raises(RuntimeError), _folder(tmp_path / "a").opened():
+        (tmp_path / "a" / "shard.h5").write_text("whole")
+        (tmp_path / "a" / ".partial-next-xyz.h5").write_text("half")
+        raise RuntimeError
+    assert _folder(tmp_path / "a").state() == "stopped"
+    with _folder(tmp_path / "a").opened():
+        assert (tmp_path / "a" / "shard.h5").exists()
+        assert not (tmp_path / "a" / ".partial-next-xyz.h5").exists()
+
+
+def test_output_of_other_parameters_is_set_aside_not_mixed_and_not_lost(tmp_path):
+    _finish(_folder(tmp_path / "a"))
+    with _folder(tmp_path / "a", value=2).opened():
+        assert not (tmp_path / "a" / "output").exists()
+        (aside,) = tmp_path.glob("a.old-*")
+        assert (aside / "output").read_text() == "whole"
+    assert aside not in stage_folders(tmp_path)
+
+
+def test_a_folder_with_files_of_somebody_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="thesis.tex"), _folder(tmp_path).opened():
+        pass
+
+
+def test_a_changed_input_makes_the_stage_outdated(tmp_path):
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    (audio / "x.wav").write_text("one")
+    _finish(_folder(tmp_path / "a", audio=audio))
+    assert _folder(tmp_path / "a", audio=audio).state() == "done"
+    (audio / "y.wav").write_text("two")
+    assert _folder(tmp_path / "a", audio=audio).state() == "outdated"
+
+
+def test_the_output_of_an_unfinished_stage_is_not_read(tmp_path):
+    with pytest.raises(RuntimeError), _folder(tmp_path / "a").opened():
+        (tmp_path / "a" / "train").mkdir()
+        raise RuntimeError
+    with pytest.raises(InputError, match="unfinished"):
+        fingerprint(tmp_path / "a" / "train")
+
+
+def test_what_a_stage_wrote_counts_by_its_signature_not_by_its_times(tmp_path):
+    _finish(_folder(tmp_path / "a"))
+    before = fingerprint(tmp_path / "a" / "output")
+    (tmp_path / "a" / "output").touch()
+    assert fingerprint(tmp_path / "a" / "output") == before
+
+
+def _hold(path, ready, release):
+    with _folder(path).opened():
+        ready.set()
+        release.wait(20)
+
+
+def test_a_second_writer_is_refused_and_told_who_is_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.folder._LOCK_PATIENCE_S", 0.2)
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    first = context.Process(target=_hold, args=(tmp_path / "a", ready, release))
+    first.start()
+    try:
+        assert ready.wait(20)
+        assert _folder(tmp_path / "a").state() == "running"
+        with pytest.raises(InputError, match=f"process {first.pid} on"), _folder(tmp_path / "a").opened():
+            pass
+    finally:
+        release.set()
+        first.join()
