@@ -1,0 +1,152 @@
+"""`sea run`, from the street to the tables: skipped, taken up, killed and run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import REPOSITORY
+
+TINY = REPOSITORY / "tests" / "support" / "tiny.yaml"
+SEA = [sys.executable, "-m", "scripts.sea"]
+
+
+def sea(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the console command; returns what it said."""
+    return subprocess.run([*SEA, *map(str, arguments)], cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[Path, str]:
+    """Folder and output of a run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("run") / "undisturbed"
+    ended = sea("run", TINY, "--output-dir", folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return folder, ended.stdout
+
+
+def _figures(folder: Path) -> dict[str, list]:
+    """All tables but that of time, and without the column of it."""
+    tables = json.loads((folder / "07-report" / "tables.json").read_text())
+    board = next(table for table in tables if table["title"] == "On the board")
+    board["rows"] = [
+        [cell for name, cell in zip(board["header"], row, strict=True) if "ms" not in name] for row in board["rows"]
+    ]
+    return {table["title"]: table["rows"] for table in tables if table["title"] != "Time and memory"}
+
+
+def test_a_run_ends_with_the_papers_tables_and_the_place_of_the_report(undisturbed):
+    folder, said = undisturbed
+    assert "Table 1: models" in said
+    assert "Table 2: sampling" in said
+    assert f"Report: {folder / '07-report' / 'report.html'}" in said
+    assert (folder / "07-report" / "report.html").is_file()
+
+
+def test_the_stand_in_is_named_in_the_log_the_record_and_the_tables(undisturbed):
+    folder, said = undisturbed
+    assert "STAND-IN" in (folder / "logs" / "00-extract-teacher-embeddings.log").read_text()
+    record = json.loads((folder / "00-extract-teacher-embeddings" / "done.json").read_text())
+    assert record["results"]["is_stand_in"] is True
+    assert "Not comparable with the paper: the teacher is a STAND-IN" in said
+
+
+def test_a_second_run_does_nothing(undisturbed):
+    folder, _ = undisturbed
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")}
+    ended = sea("run", TINY, "--output-dir", folder)
+    assert ended.returncode == 0
+    assert "finished in" not in ended.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")}
+
+
+def test_plan_and_status_say_what_is_done_and_what_a_change_would_cost(undisturbed):
+    folder, _ = undisturbed
+    assert "# 0 of 15 tasks to run" in sea("plan", TINY, "--output-dir", folder).stdout
+    changed = sea("plan", TINY, "--output-dir", folder, "--set", "sampling=random").stdout
+    assert "# 00-extract-teacher-embeddings: done" in changed
+    assert "# 01-sample-teacher-embeddings: outdated" in changed
+    assert "# 06-train-classifier teacher: done" in changed
+    assert "# 06-train-classifier student: outdated" in changed
+    status = sea("status", TINY, "--output-dir", folder).stdout.splitlines()
+    assert len(status) == 16
+    assert all(" done " in line for line in status[1:])
+
+
+def test_each_shard_says_which_teacher_made_it(undisturbed):
+    import h5py
+
+    folder, _ = undisturbed
+    shards = list((folder / "00-extract-teacher-embeddings").rglob("*.h5"))
+    assert shards
+    for path in shards:
+        with h5py.File(path) as file:
+            assert "stand-in" in file.attrs["teacher"]
+            assert file["audio"].dtype == np.int16
+            assert file["audio"].shape == (len(file["l3_embedding"]), file.attrs["sample_rate"])
+            assert ((file["relevance"][:] > 0) & (file["relevance"][:] <= 1)).all()
+
+
+def test_no_recording_lies_on_both_sides_of_the_split(undisturbed):
+    import h5py
+
+    folder, _ = undisturbed
+    heard = {}
+    for split in ("train", "validate"):
+        heard[split] = set()
+        for path in (folder / "00-extract-teacher-embeddings" / split).glob("*.h5"):
+            with h5py.File(path) as file:
+                heard[split] |= set(file["recording_path"].asstr())
+    assert heard["train"] and heard["validate"]
+    assert not heard["train"] & heard["validate"]
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_tables_of_an_undisturbed_one(undisturbed, tmp_path):
+    rng = np.random.default_rng(int.from_bytes(os.urandom(4)))
+    for delay in rng.uniform(3, 25, 4):
+        process = subprocess.Popen(
+            [*SEA, "run", str(TINY), "--output-dir", str(tmp_path / "run")],
+            cwd=REPOSITORY,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    ended = sea("run", TINY, "--output-dir", tmp_path / "run")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert _figures(tmp_path / "run") == _figures(undisturbed[0])
+    assert not list((tmp_path / "run").rglob(".partial-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "nowhere.yaml"], "nowhere.yaml cannot be read: No such file"),
+        (["run", TINY, "--set", "samplng=dpp"], "did you mean 'sampling'?"),
+        (["run", TINY, "--output-dir", "/proc/nothing"], "/proc/nothing cannot be made"),
+        (["run", TINY, "--from", "9"], "numbered 0 to 7"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_exit_status_2(arguments, said):
+    ended = sea(*arguments)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_stage_refuses_what_an_earlier_one_left_unfinished(undisturbed, tmp_path):
+    ended = sea("run", TINY, "--output-dir", tmp_path / "run", "--until", "0", "--set", "street_sensors=1")
+    assert ended.returncode == 0, ended.stderr
+    (tmp_path / "run" / "00-extract-teacher-embeddings" / "done.json").unlink()
+    ended = sea("run", TINY, "--output-dir", tmp_path / "run", "--from", "1", "--set", "street_sensors=1")
+    assert ended.returncode == 1
+    assert "unfinished" in ended.stdout + ended.stderr
