@@ -132,12 +132,13 @@ def read_annotations(path: str | os.PathLike[str], taxonomy: Taxonomy) -> pd.Dat
     needed = ["split", "sensor_id", "audio_filename", "annotator_id", *presence]
     if missing := [column for column in needed if column not in table]:
         raise InputError(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}.")
-    values = table[list(presence)].to_numpy()
-    wrong = ~np.isin(values, (-1, 0, 1))
+    values = table[list(presence)]
+    # A word makes text of its whole column; the other rows are not to blame.
+    wrong = ~np.isin(values.apply(pd.to_numeric, errors="coerce"), (-1, 0, 1))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         name = list(presence)[column]
-        raise InputError(f"{path}, line {row + 2}: {name} is {values[row, column]!r}; presence is 1, 0 or -1.")
+        raise InputError(f"{path}, line {row + 2}: {name} is {values.iat[row, column]}; presence is 1, 0 or -1.")
     return table.rename(columns=presence).astype(dict.fromkeys(presence.values(), int))
 
 
