@@ -109,9 +109,10 @@ def share_out(total: int, sizes: list[int]) -> list[int]:
     left = min(total, sum(sizes))
     while left:
         open_groups = [index for index, size in enumerate(sizes) if shares[index] < size]
-        each, extra = divmod(left, len(open_groups))
-        for position, index in enumerate(open_groups):
-            given = min(each + (position < extra), sizes[index] - shares[index])
+        each = left // len(open_groups)
+        # What is left over when all have given the same goes round once more, one by one.
+        for index in open_groups if each else open_groups[:left]:
+            given = min(max(each, 1), sizes[index] - shares[index])
             shares[index] += given
             left -= given
     return shares

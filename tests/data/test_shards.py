@@ -1,0 +1,116 @@
+"""Shards and embedding files."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from data.clip_embeddings import embedding_path, read_embedding, stack_embeddings, write_embedding
+from data.errors import InputError
+from data.shards import (
+    Frames,
+    SensorFrames,
+    embedding_keys,
+    iterate_dataset,
+    list_shards,
+    read_attributes,
+    read_dataset,
+    require_shards,
+    sensors_in,
+    write_reduced_shard,
+    write_upstream_shard,
+)
+
+
+def _frames(rng, n):
+    return Frames(
+        audio=rng.integers(-99, 99, (n, 80)).astype(np.int16),
+        embedding=rng.normal(size=(n, 6)).astype(np.float32),
+        timestamp=np.arange(n, dtype=float),
+        spl=rng.normal(60, 3, n).astype(np.float32),
+        relevance=rng.uniform(0.1, 1, n).astype(np.float32),
+        recording=np.zeros(n, np.int32),
+        recording_path=["a/ü.wav"],
+    )
+
+
+@pytest.fixture
+def shards(tmp_path, rng):
+    frames = [_frames(rng, n) for n in (5, 3, 7)]
+    for index, each in enumerate(frames):
+        write_upstream_shard(tmp_path / f"s-{index:04d}.h5", each, {"sensor": "s", "sample_rate": 80})
+    return tmp_path, frames
+
+
+def test_what_was_written_is_read_under_the_authors_names(shards):
+    folder, (first, *_) = shards
+    path = folder / "s-0000.h5"
+    np.testing.assert_array_equal(read_dataset(path, "audio"), first.audio)
+    np.testing.assert_array_equal(read_dataset(path, "l3_embedding"), first.embedding)
+    np.testing.assert_array_equal(np.concatenate(list(iterate_dataset(path, "timestamp", 2))), first.timestamp)
+    assert read_attributes(path) == {"sensor": "s", "sample_rate": 80}
+    with h5py.File(path) as file:
+        assert file["recording_path"].asstr()[0] == "a/ü.wav"
+
+
+def test_a_sensors_frames_are_one_over_all_its_shards(shards, rng):
+    folder, frames = shards
+    paths = sensors_in(folder)["s"]
+    whole = np.concatenate([each.embedding for each in frames])
+    sensor = SensorFrames(paths)
+    assert len(sensor) == 15
+    rows = np.sort(rng.choice(15, 6, replace=False))
+    np.testing.assert_array_equal(sensor.read_embeddings(rows), whole[rows])
+    np.testing.assert_array_equal(sensor.read_embeddings(np.array([14])), whole[[14]])
+
+
+def test_an_embedding_that_is_not_finite_is_refused_by_shard_and_row(shards):
+    folder, _ = shards
+    with h5py.File(folder / "s-0001.h5", "r+") as file:
+        file["l3_embedding"][2, 3] = np.nan
+    with pytest.raises(InputError, match="s-0001.h5, l3_embedding: row 2"):
+        SensorFrames(list_shards(folder)).read_embeddings(np.arange(15))
+
+
+def test_a_missing_dataset_a_truncated_file_and_an_empty_folder_are_named(shards, tmp_path):
+    folder, _ = shards
+    with pytest.raises(InputError, match="s-0000.h5 has no dataset 'pca'; it has audio, l3_embedding"):
+        read_dataset(folder / "s-0000.h5", "pca")
+    content = (folder / "s-0002.h5").read_bytes()
+    (folder / "s-0002.h5").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="s-0002.h5 cannot be read as a shard"):
+        read_dataset(folder / "s-0002.h5", "audio")
+    with pytest.raises(InputError, match="holds no shards"):
+        require_shards(tmp_path / "nowhere")
+
+
+def test_a_reduced_shard_holds_one_dataset_under_its_key(tmp_path, rng):
+    key = "pca_ndata=500000_emb=128_kernel=linear"
+    write_reduced_shard(tmp_path / "s.h5", key, rng.normal(size=(4, 2)).astype(np.float32), {})
+    assert embedding_keys(tmp_path / "s.h5") == [key]
+
+
+def test_a_shard_that_is_being_written_is_not_listed(tmp_path):
+    (tmp_path / ".partial-s-x.h5").touch()
+    assert list_shards(tmp_path) == []
+
+
+def test_embedding_files_are_openl3s_and_stack_by_clip(tmp_path, rng):
+    for clip in ("a", "b"):
+        embedding = rng.normal(size=(3, 2)).astype(np.float32)
+        write_embedding(embedding_path(tmp_path, f"{clip}.wav"), embedding, np.arange(3) / 10)
+    with np.load(tmp_path / "a.npz") as file:
+        assert set(file) == {"embedding", "timestamps"}
+    assert stack_embeddings(tmp_path, ["b.wav", "a.wav"]).shape == (2, 3, 2)
+    write_embedding(tmp_path / "c.npz", np.zeros((4, 2), np.float32), np.arange(4) / 10)
+    with pytest.raises(InputError, match=r"c.npz holds \(4, 2\)"):
+        stack_embeddings(tmp_path, ["a.wav", "c.wav"])
+
+
+def test_a_damaged_or_pickled_embedding_file_is_refused(tmp_path):
+    (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 no")
+    np.savez(tmp_path / "y.npz", embedding=np.array([{}], object), timestamps=np.zeros(1))
+    for name in ("x", "y", "z"):
+        with pytest.raises(InputError, match=f"{name}.npz cannot be read"):
+            read_embedding(tmp_path / f"{name}.npz")

@@ -1,0 +1,172 @@
+"""The project's promises about itself: every command of the README, the dependency lists, the rooms."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from jobs.experiment import Experiment, read_experiment
+from tests.conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+SEA = [sys.executable, "-m", "scripts.sea"]
+
+# The README's experiments at a size that a test can bear.
+SMALL = [
+    "street_sensors=1",
+    "street_recordings=2",
+    "street_recording_s=8",
+    "street_train_clips=16",
+    "street_validate_clips=16",
+    "street_clip_s=1",
+    "sample_size=10",
+    "student=8",
+    "student_filters=[2,2,2,8]",
+    "num_epochs=1",
+    "batch_size=4",
+    "calibration_frames=4",
+    "classifier_epochs=2",
+    "representations=[student]",
+]
+SMALL_REAL = [
+    "sample_size=100",
+    "student=8",
+    "student_filters=[2,2,2,8]",
+    "num_epochs=1",
+    "upstream_hop_size=4",
+    "embedding_hop_size=4",
+    "calibration_frames=4",
+]
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def _commands() -> list[str]:
+    lines = (line.split("#")[0].strip() for block in _blocks("bash") for line in block.splitlines())
+    return [line for line in lines if line]
+
+
+def _run(words, **options):
+    ended = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=900, **options)
+    assert ended.returncode == 0, f"{shlex.join(map(str, words))}\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    return tmp_path_factory.mktemp("readme") / "run"
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_every_command_of_the_readme_runs(command, small_run, tmp_path, request):
+    program, *words = shlex.split(command)
+    if program == "make":
+        does = {"demo": "sea run experiments/demo.yaml", "test": "-m pytest"}[words[0]]
+        assert does in _run(["make", "-n", *words])
+    elif program == "sea":
+        real = "esc10" in command
+        if real:
+            words = [word.replace("../shared/data", str(request.getfixturevalue("shared"))) for word in words]
+        folder = tmp_path / "real" if real else small_run
+        sizes = [word for each in (SMALL_REAL if real else SMALL) for word in ("--set", each)]
+        first = words.index("--set") if "--set" in words else len(words)
+        said = _run([*SEA, *words[:first], "--output-dir", folder, *sizes, *words[first:]])
+        assert "05-generate-embedding-samples" in said or "Table" in said or "Accuracy by fold" in said
+    else:
+        assert program == "python", f"no test runs {command}"
+        _evaluate(words, tmp_path)
+
+
+def _evaluate(words, folder: Path) -> None:
+    tags = ["1-1_small", "1_engine"]
+    (folder / "TAXONOMY.yaml").write_text("coarse: {1: engine}\nfine: {1: {1: small}}\n")
+    (folder / "PREDICTIONS.csv").write_text("audio_filename,1-1_small,1_engine\na.wav,0.9,0.8\nb.wav,0.1,0.2\n")
+    head = ",".join(["split", "sensor_id", "audio_filename", "annotator_id", *(f"{tag}_presence" for tag in tags)])
+    (folder / "ANNOTATIONS.csv").write_text(f"{head}\nvalidate,1,a.wav,0,1,1\nvalidate,1,b.wav,0,0,0\n")
+    _run([sys.executable, words[0], *(str(folder / word) for word in words[1:])])
+    assert '"micro_f1": 1.0' in (folder / "OUT_DIR" / "evaluation.json").read_text()
+
+
+def test_the_readmes_python_runs(shared, tmp_path):
+    (code,) = _blocks("python")
+    soundfile.write(tmp_path / "street.wav", np.random.default_rng(0).normal(0, 0.1, 44100), 44100)
+    environment = os.environ | {"L3EMBEDDING_CACHE": str(shared / "sea64"), "PYTHONPATH": str(REPOSITORY)}
+    code += "\nassert embedding.shape == (len(timestamps), 64)\n"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_readmes_experiment_is_valid(tmp_path):
+    (text,) = _blocks("yaml")
+    (tmp_path / "harbour.yaml").write_text(text)
+    assert len(read_experiment(tmp_path / "harbour.yaml").experiments) == 3
+
+
+def test_every_key_that_the_readme_names_is_a_key_with_that_default():
+    table = README.split("| key | default | what it is |")[1].split("\n\n")[0]
+    keys = [key for row in table.splitlines()[2:] for key in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert keys
+    for key in keys:
+        assert key in Experiment.model_fields
+
+
+def test_every_file_that_the_readme_names_is_there():
+    for name in re.findall(r"`((?:scripts|jobs|data|l3embedding|experiments|classifier)/[\w./]*)`", README):
+        assert (REPOSITORY / name).exists(), name
+    for name in re.findall(r"\]\(((?!http)[^)]+)\)", README):
+        assert (REPOSITORY / name).is_file(), name
+
+
+def _setup_lists() -> tuple[list[str], dict[str, list[str]]]:
+    tree = ast.parse((REPOSITORY / "setup.py").read_text())
+    values = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)}
+    return values["REQUIRES"], values["EXTRAS"]
+
+
+def test_conda_and_pip_users_get_the_same_dependencies():
+    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in environment if isinstance(entry, dict))
+    requires, extras = _setup_lists()
+    assert [each for each in pip if not each.startswith("--")] == [
+        *requires,
+        *extras["cpu"],
+        *extras["edge"],
+        *extras["test"],
+    ]
+    assert "python >=3.11,<3.13" in environment
+
+
+ROOMS = {
+    "data": set(),
+    "l3embedding": {"data"},
+    "classifier": {"data"},
+    "jobs": {"data"},
+    "scripts": {"data", "l3embedding", "classifier", "jobs"},
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_down_only(room):
+    for path in (REPOSITORY / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in (each.split(".")[0] for each in names):
+                assert name not in ROOMS or name == room or name in ROOMS[room], f"{path} imports {name}"
+
+
+def test_the_launcher_imports_no_array_library():
+    code = "import sys, jobs.chain, jobs.local; sys.exit(bool({'numpy', 'pandas', 'keras', 'h5py'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
