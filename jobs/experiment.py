@@ -61,6 +61,9 @@ class Experiment(BaseModel):
     teacher: str = Field(
         "openl3_audio_mel256_env", description="The teacher: an official name, a weights file, a model's file or folder"
     )
+    teacher_embedding_size: PositiveInt | None = Field(
+        None, description="For openl3's teachers: 512, or 6144 for its 4 x 3 grid of them"
+    )
     stand_in_teacher: bool = Field(
         False, description="Where the teacher's official weights are not at hand, use a seeded untrained network"
     )

@@ -89,7 +89,14 @@ def parameters_of(stage: Stage, experiment: Experiment, **task_parameters: Any) 
 
 
 _INPUT_REPRESENTATION = ("asr", "num_mels", "num_dft", "hop_len")
-_TEACHER = ("teacher", "stand_in_teacher", "weights_dirs", "random_state", "teacher_batch_size")
+_TEACHER = (
+    "teacher",
+    "teacher_embedding_size",
+    "stand_in_teacher",
+    "weights_dirs",
+    "random_state",
+    "teacher_batch_size",
+)
 
 _STAGES = (
     Stage(

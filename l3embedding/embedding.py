@@ -38,6 +38,7 @@ INT8_MODEL = "student_int8.tflite"
 def load_model(
     model: str | os.PathLike[str],
     *,
+    embedding_size: int | None = None,
     frontend: Convention | None = None,
     search: Sequence[str | os.PathLike[str]] = (),
     download: bool = True,
@@ -50,6 +51,8 @@ def load_model(
     model
         An official name (`openl3_audio_mel256_env`, `edgel3_sea_ust_audio_emb_64`, ...), a file of
         such weights (`.h5`, `.h5.gz`), a student's folder, or a `.keras` or `.tflite` file of a student.
+    embedding_size
+        For openl3's weights: 512, or 6144 for its 4 x 3 grid.
     frontend
         For official weights: the front end's convention, if another than the one that belongs to the name.
     search
@@ -65,7 +68,7 @@ def load_model(
         There is no such model, or the file is not what its name says.
     """
     if str(model) in GIT_BLOBS:
-        return _from_weights(locate_weights(str(model), search, download), frontend, batch_size)
+        model = locate_weights(str(model), search, download)
     path = Path(model)
     if path.is_dir():
         path = _file_in(path)
@@ -75,7 +78,7 @@ def load_model(
         return TFLiteEmbeddingModel(path)
     if path.suffix == ".keras":
         return _from_keras(path, batch_size)
-    return _from_weights(path, frontend, batch_size)
+    return _from_weights(path, embedding_size, frontend, batch_size)
 
 
 def get_embedding(
@@ -145,9 +148,13 @@ def _from_keras(path: Path, batch_size: int) -> KerasEmbeddingModel:
     return KerasEmbeddingModel(path.stem, representation, network, sha256(path), batch_size=batch_size)
 
 
-def _from_weights(path: Path, frontend: Convention | None, batch_size: int) -> KerasEmbeddingModel:
+def _from_weights(
+    path: Path, embedding_size: int | None, frontend: Convention | None, batch_size: int
+) -> KerasEmbeddingModel:
     name = official_name(path)
     architecture = architecture_of(name) if name else _guess_architecture(path)
+    if embedding_size is not None:
+        architecture = replace(architecture, embedding_size=embedding_size)
     if frontend:
         architecture = replace(architecture, representation=replace(architecture.representation, convention=frontend))
     network = architecture.build()

@@ -71,8 +71,11 @@ def l3_audio_network(
     Raises
     ------
     InputError
-        The image is too small to be pooled that often.
+        The image is too small to be pooled that often, or the network has no such embedding size.
     """
+    sizes = _OPENL3_GRID if head == "openl3" and filters[-1] == 512 else {filters[-1]: (1, 1)}
+    if embedding_size is not None and embedding_size not in sizes:
+        raise InputError(f"This network embeds in {' or '.join(map(str, sizes))} dimensions, not {embedding_size}.")
     shortest = 2 ** (len(filters) - 1)
     if min(image_shape[:2]) < shortest:
         raise InputError(f"An image of {image_shape[:2]} is too small for {len(filters)} blocks: {shortest} at least.")

@@ -83,10 +83,11 @@ class Architecture:
     representation: InputRepresentation
     filters: tuple[int, ...]
     head: Head
+    embedding_size: int | None = None
 
     def build(self) -> keras.Model:
         """Build the untrained network."""
-        return l3_audio_network(self.representation.image_shape, self.filters, self.head)
+        return l3_audio_network(self.representation.image_shape, self.filters, self.head, self.embedding_size)
 
 
 def architecture_of(name: str) -> Architecture:

@@ -159,6 +159,7 @@ def load_teacher(parameters: SimpleNamespace) -> EmbeddingModel:
     try:
         return load_model(
             parameters.teacher,
+            embedding_size=parameters.teacher_embedding_size,
             search=parameters.weights_dirs,
             download=not parameters.stand_in_teacher,
             batch_size=parameters.teacher_batch_size,

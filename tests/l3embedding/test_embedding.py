@@ -37,13 +37,14 @@ def test_the_released_students_embeddings_are_edgel3s(shared):
         np.testing.assert_allclose(timestamps, golden[f"{stem}__timestamps"], atol=1e-9)
 
 
+@pytest.mark.parametrize("size", [512, 6144])
 @pytest.mark.parametrize("frontend", ["kapre", "librosa"])
-def test_the_teachers_embeddings_are_openl3s(shared, frontend):
+def test_the_teachers_embeddings_are_openl3s(shared, frontend, size):
     golden = np.load(shared / "openl3" / "golden_openl3_mel256.npz")
-    model = load_model(shared / "openl3" / "openl3_audio_mel256_env.h5.gz", frontend=frontend)
+    model = load_model(shared / "openl3" / "openl3_audio_mel256_env.h5.gz", embedding_size=size, frontend=frontend)
     for stem in ("001_1-100032-A", "chirp_44k"):
         embedding, timestamps = get_embedding(golden[f"{stem}__audio48k"], 48000, model)
-        expected = golden[f"{stem}__embedding512_{frontend}"]
+        expected = golden[f"{stem}__embedding{size}_{frontend}"]
         assert np.linalg.norm(embedding - expected) / np.linalg.norm(expected) < 3e-3
         np.testing.assert_allclose(timestamps, golden[f"{stem}__timestamps"], atol=1e-9)
 
