@@ -1,0 +1,1 @@
+"""The programs: one for each stage, named like it, and the console command `sea`."""

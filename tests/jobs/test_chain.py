@@ -91,6 +91,7 @@ def test_a_programs_flags_read_back_what_the_chain_writes():
         standardize=False,
         stand_in_teacher=True,
         weights_dirs=("/a b", "c"),
+        teacher_embedding_size=6144,
         classifier_seeds=(3,),
     )
     for experiment in (Experiment(**SETTINGS), unusual):

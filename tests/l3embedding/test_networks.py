@@ -65,6 +65,13 @@ def test_the_heads_end_as_their_names_say(rng):
         assert (network.predict(image, verbose=0).min() < 0) == reaches_below_zero, head
 
 
+def test_an_embedding_size_that_the_network_has_not_is_refused():
+    with pytest.raises(InputError, match="embeds in 512 or 6144 dimensions, not 256"):
+        l3_audio_network((256, 199, 1), embedding_size=256)
+    with pytest.raises(InputError, match="embeds in 4 dimensions, not 512"):
+        l3_audio_network((64, 50, 1), (2, 2, 2, 4), "relu", embedding_size=512)
+
+
 def test_an_image_that_is_too_small_is_refused():
     with pytest.raises(InputError, match="too small for 4 blocks"):
         l3_audio_network((64, 7, 1))
