@@ -38,6 +38,10 @@ STUDENT_FILTERS = {
 EMBEDDING_LAYER = "audio_embedding_layer"
 NETWORK = "network"
 
+_MOMENTUM = 0.9
+"""Of the moving averages. With Keras' 0.99 they take hundreds of steps to settle, and until then validation judges
+another network than the one that is trained: by 17.5 against 1.7 after the first 57 steps on real recordings."""
+
 _OPENL3_GRID = {512: (1, 1), 6144: (4, 3)}
 
 
@@ -134,7 +138,7 @@ def _convolution(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTens
 
 
 def _normalized(x: keras.KerasTensor) -> keras.KerasTensor:
-    return layers.BatchNormalization(name=f"{_name(x)}_normalization")(x)
+    return layers.BatchNormalization(momentum=_MOMENTUM, name=f"{_name(x)}_normalization")(x)
 
 
 def _rectified(x: keras.KerasTensor) -> keras.KerasTensor:
