@@ -27,7 +27,7 @@ EXTRAS = {
     "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
     # Releases are dated development versions, and there are no others.
     "edge": ["tflite-micro>=0.dev20250101"],
-    "test": ["hypothesis>=6.100,<7", "pytest>=8,<10", "ruff>=0.6,<1"],
+    "test": ["hypothesis>=6.100,<7", "pytest>=8,<10", "ruff>=0.17,<0.18"],
     "benchmark": ["dppy>=0.3.3,<0.4"],
 }
 
