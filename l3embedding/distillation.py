@@ -203,13 +203,13 @@ def mean_prediction_loss(train: Pairs, validate: Pairs) -> float:
 
 
 def _compile(network: keras.Model, learning_rate: float) -> None:
-    # XLA slows these small networks down on CPUs, by a third for Student 2.
-    on_accelerator = bool(keras.distribution.list_devices("gpu"))
+    # XLA slows these small networks down on CPUs, by a third for Student 2; torch has none, and no list of devices.
+    has_xla = keras.backend.backend() != "torch" and bool(keras.distribution.list_devices("gpu"))
     network.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
         loss="mse",
         metrics=["mse", "mae"],
-        jit_compile="auto" if on_accelerator else False,
+        jit_compile="auto" if has_xla else False,
     )
 
 
