@@ -204,12 +204,13 @@ def mean_prediction_loss(train: Pairs, validate: Pairs) -> float:
 
 def _compile(network: keras.Model, learning_rate: float) -> None:
     # XLA slows these small networks down on CPUs, by a third for Student 2; torch has none, and no list of devices.
-    has_xla = keras.backend.backend() != "torch" and bool(keras.distribution.list_devices("gpu"))
+    devices = [] if keras.backend.backend() == "torch" else keras.distribution.list_devices()
+    on_gpu = any(device.startswith(("gpu", "cuda")) for device in devices)
     network.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
         loss="mse",
         metrics=["mse", "mae"],
-        jit_compile="auto" if has_xla else False,
+        jit_compile="auto" if on_gpu else False,
     )
 
 
