@@ -26,8 +26,10 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -216,20 +218,27 @@ def _compile(network: keras.Model, learning_rate: float) -> None:
 
 def _run_epoch(network: keras.Model, batches: PairBatches, check: PairBatches, schedule: Schedule) -> dict[str, float]:
     started = time.monotonic()
-    on_terminal = sys.stderr.isatty()
-    fitted = network.fit(batches, shuffle=False, epochs=1, verbose=1 if on_terminal else 0).history
+    trained = _go_through(batches, network.train_on_batch, f"epoch {schedule.epoch + 1}")
     seconds = time.monotonic() - started
-    judged = network.evaluate(check, return_dict=True, verbose=0)
-    trained = {f"train_{name}": values[0] for name, values in fitted.items()}
-    frames = sum(len(batches.rows(index)) for index in range(len(batches)))
+    judged = _go_through(check, network.test_on_batch, "validation")
     return {
         "epoch": schedule.epoch + 1,
-        **{name: float(value) for name, value in trained.items()},
-        **{f"valid_{name}": float(value) for name, value in judged.items()},
+        **{f"train_{name}": value for name, value in trained.items()},
+        **{f"valid_{name}": value for name, value in judged.items()},
         "learning_rate": schedule.learning_rate,
-        "samples_per_s": round(frames / seconds, 1),
+        "samples_per_s": round(batches.n_rows / seconds, 1),
         "elapsed_s": round(time.monotonic() - started, 2),
     }
+
+
+def _go_through(batches: PairBatches, step: Callable[..., Any], title: str) -> dict[str, float]:
+    """Take a step on each batch; returns the mean loss and metrics over all of them, which are of one size.
+
+    Not Keras' `fit`, which waits up to five seconds at the end of an epoch for the thread that feeds it.
+    """
+    bar = tqdm(range(len(batches)), title, unit=" batches", leave=False, disable=not sys.stderr.isatty())
+    logs = [step(*batches[index], return_dict=True) for index in bar]
+    return {name: float(np.mean([log[name] for log in logs], dtype=np.float64)) for name in logs[0]}
 
 
 def _save_models(

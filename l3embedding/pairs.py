@@ -176,7 +176,7 @@ def _write_array(path: Path, shape: tuple[int, ...], chunks: Iterator[NDArray[np
         del array
 
 
-class PairBatches(keras.utils.PyDataset):
+class PairBatches:
     """Batches of one epoch, in an order that is a function of the seed and the epoch alone.
 
     Training takes passes over a permutation of the rows, a fresh one for each pass, and an epoch is a
@@ -198,7 +198,6 @@ class PairBatches(keras.utils.PyDataset):
     """
 
     def __init__(self, pairs: Pairs, batch_size: int, epoch_size: int, random_state: int, epoch: int) -> None:
-        super().__init__()
         self._pairs = pairs
         self._batch_size = min(batch_size, len(pairs))
         self._per_pass = len(pairs) // self._batch_size
@@ -209,6 +208,11 @@ class PairBatches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         return self._epoch_size
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in the whole epoch."""
+        return self._epoch_size * self._batch_size
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         # Sorted rows are read from the disk in one direction.
