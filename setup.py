@@ -37,7 +37,7 @@ setup(
     description="Specialized Embedding Approximation: distil a large audio embedding for one domain",
     license="MIT",
     python_requires=">=3.11,<3.13",
-    packages=["classifier", "data", "jobs", "l3embedding", "scripts", "scripts.report"],
+    packages=["classifier", "data", "jobs", "jobs.slurm", "l3embedding", "scripts", "scripts.report"],
     package_data={"scripts.report": ["*.j2"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,

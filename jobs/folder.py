@@ -1,10 +1,11 @@
 """A stage's folder: what makes a run skippable, resumable, and safe from a second writer.
 
-The folder holds the stage's outputs and three files of ours:
+The folder holds the stage's outputs and files of ours:
 
 `config.json`   written first: the stage, every parameter, the inputs, the signature
-`done.json`     written last: the same, the results, and who, when, how long, how much memory
-`.lock`         held while a program works there
+`parts/`        where several tasks share the work: what each of them found
+`done.json`     written last: the same as the first, the results, and who, when, how long, how much memory
+`.lock`         held while a program works there; `.lock-3-of-15` by a task for its share
 
 The *signature* is a hash of the parameters and of what the inputs hold. A stage whose `done.json`
 bears the present signature is skipped; one without `done.json` is taken up where it stopped; output
@@ -16,28 +17,66 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import resource
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from data.errors import InputError
 from data.files import make_folder, read_json, remove_leftovers, write_json
 
+logger = logging.getLogger(__name__)
+
 CONFIG = "config.json"
 DONE = "done.json"
+PARTS = "parts"
 _LOCK = ".lock"
-_LOCK_PATIENCE_S = 5.0
+_GATE = ".gate"
+"""Held while a task enters the folder; taken before `_LOCK`."""
+_FINISH = ".finish"
+"""Held while the last task gathers what all have found."""
+_OURS = (_LOCK, _GATE, _FINISH)
+LOCK_PATIENCE_S = 5.0
+"""How long to wait for another writer: a run that has just been killed may need a moment to go away."""
+_SAY_WAITING_S = 60.0
 _FORMAT = 1
 """Counts the changes of a stage's output format; output of another format is made again."""
+
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several tasks does of a stage's work.
+
+    Attributes
+    ----------
+    index
+        The task, from 0.
+    count
+        How many there are.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, items: Sequence[Item]) -> list[Item]:
+        """Pick this task's items; every item falls to exactly one task."""
+        return list(items[self.index :: self.count])
+
+
+WHOLE = Share()
+"""All of the work, by one task."""
 
 
 @dataclass(frozen=True)
@@ -93,19 +132,28 @@ class StageFolder:
         return "stopped" if (self.path / CONFIG).is_file() else "to do"
 
     def is_running(self) -> bool:
-        """Say whether a program holds the folder's lock."""
+        """Say whether a program holds the folder, or a share of it."""
         try:
-            with open(self.path / _LOCK, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
+            with open(self.path / _LOCK, "r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (FileNotFoundError, PermissionError):
             return False
         except BlockingIOError:
             return True
         return False
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
+    def opened(self, share: Share = WHOLE, patience_s: float = LOCK_PATIENCE_S) -> Iterator[None]:
         """Hold the folder for writing: make it, lock it, clear what a killed run left half-written.
+
+        Tasks with different shares work in it side by side; nobody works beside one that does the whole.
+
+        Parameters
+        ----------
+        share
+            What the caller is going to do.
+        patience_s
+            How long to wait for another writer of the same, s.
 
         Raises
         ------
@@ -114,15 +162,42 @@ class StageFolder:
             writing to it.
         """
         make_folder(self.path)
-        with open(self.path / _LOCK, "a+", encoding="utf-8") as lock:
-            if not _acquire(lock):
-                lock.seek(0)
-                raise InputError(f"{self.path} is being written to by another run: {lock.read().strip()}.")
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-            lock.flush()
-            self._make_ready()
+        if share == WHOLE:
+            with ExitStack() as held:
+                with self._locked(_GATE, patience_s):
+                    held.enter_context(self._locked(_LOCK, patience_s))
+                    self._make_ready(share)
+                yield
+            return
+        with self._locked(f"{_LOCK}-{share.index}-of-{share.count}", patience_s), open(self.path / _LOCK, "a+") as lock:
+            with self._locked(_GATE, patience_s):
+                if self._holds_other_output():
+                    # To set it aside, one must be alone.
+                    self._acquire(lock, fcntl.LOCK_EX, patience_s)
+                    self._make_ready(WHOLE)
+                self._acquire(lock, fcntl.LOCK_SH, patience_s)
+                self._make_ready(share)
             yield
+
+    def part(self, share: Share) -> dict[str, Any] | None:
+        """What the task with this share found; None if it has not finished."""
+        path = self._part_file(share)
+        return read_json(path)["results"] if path.is_file() else None
+
+    def parts_done(self) -> int:
+        """How many tasks have finished their share."""
+        return sum(1 for _ in (self.path / PARTS).glob("*.json"))
+
+    def finish_part(self, share: Share, results: Mapping[str, Any], started: float) -> None:
+        """Record what the task with this share found."""
+        write_json(self._part_file(share), self._outcome(results, started))
+
+    @contextmanager
+    def gathering(self, share: Share) -> Iterator[list[dict[str, Any]] | None]:
+        """Yield what all tasks found, to one task only: the last to finish; None to the others."""
+        with self._locked(_FINISH, float("inf")):
+            parts = [self.part(Share(index, share.count)) for index in range(share.count)]
+            yield None if self.is_done() or None in parts else [part for part in parts if part is not None]
 
     def finish(self, results: Mapping[str, Any], started: float) -> None:
         """Write `done.json`.
@@ -134,8 +209,21 @@ class StageFolder:
         started
             `time.time()` at the start.
         """
+        if parts := [read_json(file) for file in sorted((self.path / PARTS).glob("*.json"))]:
+            started = min(datetime.fromisoformat(part["started"]).timestamp() for part in parts)
+        outcome = self._outcome(results, started)
+        if parts:
+            outcome["peak_memory_mb"] = max(part["peak_memory_mb"] for part in parts)
+        self._clear()
+        write_json(self.path / DONE, self._record() | outcome)
+
+    def _part_file(self, share: Share) -> Path:
+        return self.path / PARTS / f"{share.index:04d}-of-{share.count:04d}.json"
+
+    @staticmethod
+    def _outcome(results: Mapping[str, Any], started: float) -> dict[str, Any]:
         finished = time.time()
-        record = self._record() | {
+        return {
             "results": dict(results),
             "host": socket.gethostname(),
             "job_id": os.environ.get("SLURM_JOB_ID"),
@@ -144,7 +232,6 @@ class StageFolder:
             "elapsed_s": round(finished - started, 3),
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         }
-        write_json(self.path / DONE, record)
 
     def _record(self) -> dict[str, Any]:
         return {
@@ -154,20 +241,57 @@ class StageFolder:
             "inputs": {name: os.path.abspath(path) for name, path in self.inputs.items()},
         }
 
-    def _make_ready(self) -> None:
-        record = self._record()
-        held = [entry for entry in self.path.iterdir() if entry.name != _LOCK]
+    @contextmanager
+    def _locked(self, name: str, patience_s: float) -> Iterator[None]:
+        with open(self.path / name, "a+", encoding="utf-8") as lock:
+            self._acquire(lock, fcntl.LOCK_EX, patience_s)
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            lock.flush()
+            yield
+
+    def _acquire(self, lock: IO[str], mode: int, patience_s: float) -> None:
+        started = said = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(lock, mode | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "several tasks"
+            except OSError as error:
+                raise InputError(
+                    f"{self.path} lies on a file system without locks: {error}. Mount it with flock."
+                ) from None
+            now = time.monotonic()
+            if now - started > patience_s:
+                raise InputError(f"{self.path} is being written to by another run: {holder}.")
+            if now - said > _SAY_WAITING_S:
+                said = now
+                logger.info("waiting for %s, which writes to %s", holder, self.path)
+            time.sleep(0.1)
+
+    def _holds_other_output(self) -> bool:
         config = self.path / CONFIG
-        if config.is_file():
-            if read_json(config).get("signature") != record["signature"]:
-                self._set_aside(held)
-        elif held:
+        return config.is_file() and read_json(config).get("signature") != self.signature
+
+    def _make_ready(self, share: Share) -> None:
+        held = [entry for entry in self.path.iterdir() if not entry.name.startswith(_OURS)]
+        if self._holds_other_output():
+            self._set_aside(held)
+        elif held and not (self.path / CONFIG).is_file():
             raise InputError(
                 f"{self.path} holds files that no stage wrote ({held[0].name}, ...). Choose an empty output folder."
             )
+        if share == WHOLE:
+            # The half-written files of a share may be another task's, which is at work.
+            self._clear()
+        write_json(self.path / CONFIG, self._record())
+
+    def _clear(self) -> None:
+        """Remove what killed writers left half-written; none may be at work."""
         for folder, _, _ in os.walk(self.path):
             remove_leftovers(folder)
-        write_json(config, record)
 
     def _set_aside(self, entries: list[Path]) -> None:
         aside = self.path.with_name(f"{self.path.name}.old-{datetime.now():%Y%m%dT%H%M%S%f}")
@@ -209,19 +333,6 @@ def fingerprint(path: Path, besides: Path | None = None) -> str:
         done = [folder / DONE for folder in stages if folder != besides and (folder / DONE).is_file()]
         return _hash(read_json(file)["signature"] for file in done)
     return _hash(_describe(file, path) for file in _files(path))
-
-
-def _acquire(lock: IO[str]) -> bool:
-    """Take the lock, waiting a little for a run that has just been killed to go away."""
-    deadline = time.monotonic() + _LOCK_PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.1)
 
 
 def _files(path: Path) -> Iterator[Path]:

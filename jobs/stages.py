@@ -57,12 +57,15 @@ class Stage:
         What it reads from disk.
     parameters
         The keys of `Experiment` and `TaskParameters` that decide its result.
+    divisible
+        Whether several tasks can share the work: over sensors, or over clips.
     """
 
     name: str
     summary: str
     inputs: tuple[Input, ...]
     parameters: tuple[str, ...]
+    divisible: bool = False
 
     @property
     def number(self) -> int | None:
@@ -126,12 +129,14 @@ _STAGES = (
             "time_zone",
             "asr",
         ),
+        divisible=True,
     ),
     Stage(
         "01-sample-teacher-embeddings",
         "draw the sample of teacher embeddings that the reduction is fitted on",
         inputs=(Input("audio_dir", "folder of 00: upstream shards in train/ and validate/"),),
         parameters=("sampling", "sample_size", "timescale", "sampling_scope", "time_zone", "random_state"),
+        divisible=True,
     ),
     Stage(
         "02-fit-reduction",
@@ -186,6 +191,7 @@ _STAGES = (
             Input("phi", "the reduction, as 02 saved it", required=False),
         ),
         parameters=("representation", "dataset", "embedding_hop_size", *_TEACHER, *_INPUT_REPRESENTATION),
+        divisible=True,
     ),
     Stage(
         "06-train-classifier",

@@ -70,6 +70,4 @@ def _each(clips: list[Path], work: Callable[[Path], None], folder: Path, title: 
                 logger.warning("skipped: %s", error)
                 skipped.append({"recording": str(clip), "reason": str(error)})
             bar.update(1)
-    if len(skipped) == len(clips):
-        raise InputError(f"Not one of the {len(clips)} clips could be embedded; the first: {skipped[0]['reason']}")
     return skipped

@@ -13,7 +13,7 @@ folder:
 ================================  ====================================================================
 
 Since the order of the data is a function of the seed and the epoch (`l3embedding.pairs`), a run that
-was killed ends where an undisturbed one ends.
+was killed ends where an undisturbed one ends. One that is asked to stop saves within the epoch.
 
 References
 ----------
@@ -46,6 +46,10 @@ logger = logging.getLogger(__name__)
 
 PLATEAU_FACTOR = 0.1
 """The learning rate is multiplied by it on a plateau."""
+
+
+Logs = list[dict[str, float]]
+"""Loss and metrics, a batch each."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,7 @@ def train_student(
     validate: Pairs,
     settings: TrainingSettings,
     output_dir: Path,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> pd.DataFrame:
     """Train a student's network, or go on where an earlier run in the same folder stopped.
 
@@ -167,23 +172,29 @@ def train_student(
         How.
     output_dir
         The folder described at the top of this module.
+    should_stop
+        Asked before each batch; if it says so, training saves where it stands and returns.
 
     Returns
     -------
-    The history, a row an epoch.
+    The history, a row for each epoch that is finished.
 
     Raises
     ------
     InputError
         The loss is no longer a finite number; the models of the epochs before it are kept.
     """
-    network, schedule, history = _take_up(network, settings, output_dir)
+    network, schedule, history, logs = _take_up(network, settings, output_dir)
     check = PairBatches(validate, settings.batch_size, settings.validation_epoch_size, settings.random_state, epoch=0)
     while not schedule.is_over(settings):
         batches = PairBatches(
             train, settings.batch_size, settings.train_epoch_size, settings.random_state, schedule.epoch
         )
-        row = _run_epoch(network, batches, check, schedule)
+        row = _run_epoch(network, batches, check, schedule, logs, should_stop)
+        if row is None:
+            _save_state(network, schedule, history, logs, output_dir)
+            logger.info("stopped in epoch %d, after %d of %d batches", schedule.epoch + 1, len(logs), len(batches))
+            break
         if not math.isfinite(row["train_loss"] + row["valid_loss"]):
             raise InputError(
                 f"The loss diverged in epoch {row['epoch']}; the models of earlier epochs are kept in {output_dir}. "
@@ -191,8 +202,9 @@ def train_student(
             )
         history.append(row)
         advanced = schedule.after_epoch(row["valid_loss"], row["valid_mae"], settings)
+        logs = []
         _save_models(network, representation, schedule, advanced, settings, output_dir)
-        _save_state(network, advanced, history, output_dir)
+        _save_state(network, advanced, history, logs, output_dir)
         schedule = advanced
         network.optimizer.learning_rate = schedule.learning_rate
         _say(row, schedule, settings)
@@ -216,28 +228,50 @@ def _compile(network: keras.Model, learning_rate: float) -> None:
     )
 
 
-def _run_epoch(network: keras.Model, batches: PairBatches, check: PairBatches, schedule: Schedule) -> dict[str, float]:
+def _run_epoch(
+    network: keras.Model,
+    batches: PairBatches,
+    check: PairBatches,
+    schedule: Schedule,
+    logs: Logs,
+    should_stop: Callable[[], bool],
+) -> dict[str, float] | None:
+    """Go on with an epoch whose first batches gave `logs`; returns its row of the history, or None if stopped."""
     started = time.monotonic()
-    trained = _go_through(batches, network.train_on_batch, f"epoch {schedule.epoch + 1}")
+    taken_up = len(logs)
+    _go_through(batches, network.train_on_batch, f"epoch {schedule.epoch + 1}", logs, should_stop)
     seconds = time.monotonic() - started
-    judged = _go_through(check, network.test_on_batch, "validation")
+    judged: Logs = []
+    _go_through(check, network.test_on_batch, "validation", judged, should_stop)
+    if len(judged) < len(check):
+        return None
     return {
         "epoch": schedule.epoch + 1,
-        **{f"train_{name}": value for name, value in trained.items()},
-        **{f"valid_{name}": value for name, value in judged.items()},
+        **{f"train_{name}": value for name, value in _mean(logs).items()},
+        **{f"valid_{name}": value for name, value in _mean(judged).items()},
         "learning_rate": schedule.learning_rate,
-        "samples_per_s": round(batches.n_rows / seconds, 1),
+        "samples_per_s": round((len(batches) - taken_up) * batches.batch_size / seconds, 1),
         "elapsed_s": round(time.monotonic() - started, 2),
     }
 
 
-def _go_through(batches: PairBatches, step: Callable[..., Any], title: str) -> dict[str, float]:
-    """Take a step on each batch; returns the mean loss and metrics over all of them, which are of one size.
+def _go_through(
+    batches: PairBatches, step: Callable[..., Any], title: str, logs: Logs, should_stop: Callable[[], bool]
+) -> None:
+    """Take a step on each batch that has no log yet, and add its own.
 
-    Not Keras' `fit`, which waits up to five seconds at the end of an epoch for the thread that feeds it.
+    Not Keras' `fit`, which waits up to five seconds at the end of an epoch for the thread that feeds it,
+    and cannot be stopped and taken up between two batches.
     """
-    bar = tqdm(range(len(batches)), title, unit=" batches", leave=False, disable=not sys.stderr.isatty())
-    logs = [step(*batches[index], return_dict=True) for index in bar]
+    rest = range(len(logs), len(batches))
+    for index in tqdm(rest, title, unit=" batches", leave=False, disable=not sys.stderr.isatty()):
+        if should_stop():
+            return
+        logs.append({name: float(value) for name, value in step(*batches[index], return_dict=True).items()})
+
+
+def _mean(logs: Logs) -> dict[str, float]:
+    """Average over batches, which are all of one size."""
     return {name: float(np.mean([log[name] for log in logs], dtype=np.float64)) for name in logs[0]}
 
 
@@ -262,15 +296,19 @@ def _save_models(
             student.save(temporary)
 
 
-def _save_state(network: keras.Model, schedule: Schedule, history: list[dict[str, float]], output_dir: Path) -> None:
-    """Save what the next epoch needs; `state.json`, written last, names the network that belongs to it."""
+def _save_state(
+    network: keras.Model, schedule: Schedule, history: list[dict[str, float]], logs: Logs, output_dir: Path
+) -> None:
+    """Save what the next batch needs; `state.json`, written last, names the network that belongs to it."""
     folder = make_folder(output_dir / "resume")
-    checkpoint = folder / f"network-{schedule.epoch:04d}.keras"
+    checkpoint = folder / f"network-{schedule.epoch:04d}-{len(logs):05d}.keras"
     with atomic_path(checkpoint) as temporary:
         network.save(temporary)
-    with atomic_path(output_dir / "history.csv") as temporary:
-        pd.DataFrame(history).to_csv(temporary, index=False)
-    write_json(folder / "state.json", {"network": checkpoint.name, "schedule": asdict(schedule), "history": history})
+    if history:
+        with atomic_path(output_dir / "history.csv") as temporary:
+            pd.DataFrame(history).to_csv(temporary, index=False)
+    state = {"network": checkpoint.name, "schedule": asdict(schedule), "history": history, "logs": logs}
+    write_json(folder / "state.json", state)
     for older in folder.glob("network-*.keras"):
         if older != checkpoint:
             older.unlink()
@@ -278,14 +316,14 @@ def _save_state(network: keras.Model, schedule: Schedule, history: list[dict[str
 
 def _take_up(
     network: keras.Model, settings: TrainingSettings, output_dir: Path
-) -> tuple[keras.Model, Schedule, list[dict[str, float]]]:
+) -> tuple[keras.Model, Schedule, list[dict[str, float]], Logs]:
     state_file = output_dir / "resume" / "state.json"
     if not state_file.is_file():
         _compile(network, settings.learning_rate)
-        return network, Schedule(epoch=0, learning_rate=settings.learning_rate), []
+        return network, Schedule(epoch=0, learning_rate=settings.learning_rate), [], []
     state = read_json(state_file)
     schedule = Schedule(**state["schedule"])
-    logger.info("taking up after epoch %d", schedule.epoch)
+    logger.info("taking up after epoch %d and %d batches", schedule.epoch, len(state["logs"]))
     saved = keras.models.load_model(state_file.with_name(state["network"]))
     # Compiled afresh, since how to compile is this machine's choice; then the optimizer is put back.
     _compile(network, schedule.learning_rate)
@@ -294,7 +332,7 @@ def _take_up(
     saved.optimizer.learning_rate = schedule.learning_rate
     for variable, value in zip(network.optimizer.variables, saved.optimizer.variables, strict=True):
         variable.assign(value)
-    return network, schedule, state["history"]
+    return network, schedule, state["history"], state["logs"]
 
 
 def _say(row: dict[str, float], schedule: Schedule, settings: TrainingSettings) -> None:

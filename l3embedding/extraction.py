@@ -12,7 +12,6 @@ import logging
 import os
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from data.audio import frame_audio, read_audio, resample, to_int16
 from data.errors import InputError
 from data.files import read_json, write_json
 from data.loudness import calibrate, frame_levels, relevance
+from data.parallel import map_ahead
 from data.progress import Progress, progress
 from data.recordings import Recording
 from data.shards import SPLITS, Frames, write_upstream_shard
@@ -169,9 +169,27 @@ def extract_shard(
 
 
 def extract_sensors(
-    sensors: dict[str, list[Recording]], teacher: EmbeddingModel, settings: ExtractionSettings, output_dir: Path
+    sensors: dict[str, list[Recording]],
+    teacher: EmbeddingModel,
+    settings: ExtractionSettings,
+    output_dir: Path,
+    all_sensors: bool = True,
 ) -> list[dict[str, str]]:
-    """Extract all sensors; shards that are there are left alone.
+    """Extract sensors; shards that are there are left alone.
+
+    Parameters
+    ----------
+    sensors
+        Their recordings.
+    teacher
+        What embeds.
+    settings
+        How recordings become frames.
+    output_dir
+        Folder of `train/` and `validate/`.
+    all_sensors
+        Whether these are all there are: then recordings must be left to train and to validate on,
+        which is said before the first is embedded.
 
     Returns
     -------
@@ -180,7 +198,7 @@ def extract_sensors(
     Raises
     ------
     InputError
-        No recording can be used, or none is left to train or to validate on.
+        These are all sensors, and no usable recording is left to train or to validate on.
     """
     surveys = {
         sensor: survey_sensor(recordings, settings, output_dir / "survey" / f"{sensor}.json")
@@ -188,18 +206,30 @@ def extract_sensors(
     }
     skipped = [entry for survey in surveys.values() for entry in survey.skipped]
     plans = {name: plan_shards(survey, name, output_dir, settings) for name, survey in surveys.items()}
-    for split in SPLITS:
-        if not any(plan.path.parent.name == split for each in plans.values() for plan in each):
-            raise InputError(
-                f"No usable recording is left to {split} on ({len(skipped)} were skipped); "
-                "a sensor needs two recordings to give one to validate."
-            )
+    if all_sensors:
+        require_splits([plan.path for each in plans.values() for plan in each], len(skipped))
     todo = [(plan, surveys[name]) for name, each in plans.items() for plan in each if not plan.path.is_file()]
     n_frames = sum(len(survey.levels[row]) for plan, survey in todo for row in plan.rows)
     with progress(f"embedding with {teacher.name}", n_frames, "frames", logger) as bar:
         for plan, survey in todo:
             extract_shard(plan, survey, teacher, settings, bar)
     return skipped
+
+
+def require_splits(shards: list[Path], n_skipped: int) -> None:
+    """Refuse shards (there or planned) that give nothing to train or to validate on.
+
+    Raises
+    ------
+    InputError
+        That is so.
+    """
+    for split in SPLITS:
+        if not any(path.parent.name == split for path in shards):
+            raise InputError(
+                f"No usable recording is left to {split} on ({n_skipped} were skipped); "
+                "a sensor needs two recordings to give one to validate."
+            )
 
 
 def _measure(recordings: list[Recording], settings: ExtractionSettings) -> dict[str, object]:
@@ -216,8 +246,8 @@ def _measure(recordings: list[Recording], settings: ExtractionSettings) -> dict[
     levels: dict[str, list[float]] = {}
     skipped: list[dict[str, str]] = []
     title = f"{recordings[0].sensor}: survey"
-    with ThreadPoolExecutor(os.cpu_count()) as pool, progress(title, len(recordings), "recordings", logger) as bar:
-        for recording, measured in zip(recordings, pool.map(measure, recordings), strict=True):
+    with progress(title, len(recordings), "recordings", logger) as bar:
+        for recording, measured in zip(recordings, map_ahead(measure, recordings, os.cpu_count() or 1), strict=True):
             if isinstance(measured, InputError):
                 logger.warning("skipped: %s", measured)
                 skipped.append({"recording": str(recording.path), "reason": str(measured)})
@@ -232,19 +262,13 @@ def _prefetch(
 ) -> Iterator[tuple[NDArray[np.int16], NDArray[np.float32]]]:
     """Read and resample ahead of the teacher, a few recordings at a time."""
 
-    def load(recording: Recording, count: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    def load(plan: tuple[Recording, int]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+        recording, count = plan
         audio, rate = read_audio(recording.path)
         student = _frames_at(audio, rate, settings.audio_rate, settings.hop_size, count)
         return to_int16(student), _frames_at(audio, rate, teacher.sample_rate, settings.hop_size, count)
 
-    ahead = 4
-    with ThreadPoolExecutor(ahead) as pool:
-        queue = [pool.submit(load, *each) for each in zip(recordings[:ahead], counts[:ahead], strict=True)]
-        for position in range(len(recordings)):
-            loaded = queue.pop(0).result()
-            if position + ahead < len(recordings):
-                queue.append(pool.submit(load, recordings[position + ahead], counts[position + ahead]))
-            yield loaded
+    return map_ahead(load, zip(recordings, counts, strict=True), threads=2)
 
 
 def _frames_at(audio: NDArray[np.float32], rate: int, to_rate: int, hop_size: float, count: int) -> NDArray[np.float32]:

@@ -195,12 +195,17 @@ class PairBatches:
         Seed of the permutations.
     epoch
         Counted from 0.
+
+    Attributes
+    ----------
+    batch_size
+        As given, or all rows if there are fewer.
     """
 
     def __init__(self, pairs: Pairs, batch_size: int, epoch_size: int, random_state: int, epoch: int) -> None:
         self._pairs = pairs
-        self._batch_size = min(batch_size, len(pairs))
-        self._per_pass = len(pairs) // self._batch_size
+        self.batch_size = min(batch_size, len(pairs))
+        self._per_pass = len(pairs) // self.batch_size
         self._epoch_size = min(epoch_size, self._per_pass)
         self._random_state = random_state
         self._epoch = epoch
@@ -208,11 +213,6 @@ class PairBatches:
 
     def __len__(self) -> int:
         return self._epoch_size
-
-    @property
-    def n_rows(self) -> int:
-        """Rows in the whole epoch."""
-        return self._epoch_size * self._batch_size
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         # Sorted rows are read from the disk in one direction.
@@ -225,4 +225,4 @@ class PairBatches:
         if number not in self._permutations:
             rng = np.random.default_rng([self._random_state, number])
             self._permutations[number] = rng.permutation(len(self._pairs))
-        return self._permutations[number][position * self._batch_size : (position + 1) * self._batch_size]
+        return self._permutations[number][position * self.batch_size : (position + 1) * self.batch_size]

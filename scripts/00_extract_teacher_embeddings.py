@@ -11,7 +11,8 @@ from typing import Any
 from data.errors import InputError
 from data.recordings import by_sensor, list_recordings
 from data.shards import SPLITS, TEACHER_KEY, dataset_shape, list_shards
-from l3embedding.extraction import ExtractionSettings, extract_sensors
+from jobs.folder import WHOLE
+from l3embedding.extraction import ExtractionSettings, extract_sensors, require_splits
 from scripts.program import load_teacher, run_stage
 
 
@@ -29,22 +30,28 @@ def extract(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir:
         time_zone=parameters.time_zone,
         random_state=parameters.random_state,
     )
-    skipped = extract_sensors(sensors, teacher, settings, output_dir)
-    frames = {
-        split: sum(dataset_shape(shard, TEACHER_KEY)[0] for shard in list_shards(output_dir / split))
-        for split in SPLITS
-    }
+    share = parameters.share
+    mine = {sensor: sensors[sensor] for sensor in share.of(sorted(sensors))}
+    skipped = extract_sensors(mine, teacher, settings, output_dir, all_sensors=share == WHOLE)
     return {
         "teacher_name": teacher.name,
         "is_stand_in": teacher.is_stand_in,
         "teacher_embedding_size": teacher.embedding_size,
         "teacher_size_mb": teacher.size_mb,
         "teacher_activation_mb": teacher.activation_mb,
-        "recordings": sum(map(len, sensors.values())) - len(skipped),
+        "recordings": sum(map(len, mine.values())) - len(skipped),
         "skipped": skipped,
-        "frames": frames,
     }
 
 
+def gather(parts: list[dict[str, Any]], output_dir: Path) -> dict[str, Any]:
+    """Count what all tasks have extracted, and see that there is something to train and to validate on."""
+    skipped = [entry for part in parts for entry in part["skipped"]]
+    shards = {split: list_shards(output_dir / split) for split in SPLITS}
+    require_splits([path for paths in shards.values() for path in paths], len(skipped))
+    frames = {split: sum(dataset_shape(path, TEACHER_KEY)[0] for path in paths) for split, paths in shards.items()}
+    return parts[0] | {"recordings": sum(part["recordings"] for part in parts), "skipped": skipped, "frames": frames}
+
+
 if __name__ == "__main__":
-    sys.exit(run_stage("00-extract-teacher-embeddings", extract))
+    sys.exit(run_stage("00-extract-teacher-embeddings", extract, gather))

@@ -26,7 +26,7 @@ def sample(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: 
     combined = parameters.sampling_scope == "combined"
     sizes = share_out(parameters.sample_size, counts) if combined else [parameters.sample_size] * len(counts)
     drawn = {}
-    for (sensor, each), size in zip(frames.items(), sizes, strict=True):
+    for (sensor, each), size in parameters.share.of(list(zip(frames.items(), sizes, strict=True))):
         # A generator of its own, so that the sample does not depend on how sensors share the work.
         rng = np.random.default_rng([parameters.random_state, zlib.crc32(sensor.encode())])
         groups = calendar_groups(each.timestamp, parameters.timescale, parameters.time_zone)
@@ -34,8 +34,14 @@ def sample(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: 
         write_sample(output_dir / f"{sensor}.h5", each, rows)
         logger.info("%s: %d of %d frames, from %d groups", sensor, len(rows), len(each), len(groups))
         drawn[sensor] = len(rows)
-    return {"n_sampled": sum(drawn.values()), "n_frames": sum(counts), "by_sensor": drawn}
+    return {"n_frames": sum(counts), "by_sensor": drawn}
+
+
+def gather(parts: list[dict[str, Any]], output_dir: Path) -> dict[str, Any]:
+    """Put the sensors of all tasks together."""
+    by_sensor = dict(sorted(item for part in parts for item in part["by_sensor"].items()))
+    return {"n_sampled": sum(by_sensor.values()), "n_frames": parts[0]["n_frames"], "by_sensor": by_sensor}
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage("01-sample-teacher-embeddings", sample))
+    sys.exit(run_stage("01-sample-teacher-embeddings", sample, gather))

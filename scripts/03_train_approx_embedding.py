@@ -12,6 +12,7 @@ from typing import Any
 
 from data.errors import InputError
 from data.shards import SPLITS
+from jobs.stopping import stop_deferred
 from l3embedding.distillation import TrainingSettings, build_student, mean_prediction_loss, train_student
 from l3embedding.frontend import student_representation
 from l3embedding.networks import STUDENT_FILTERS, model_size
@@ -39,7 +40,10 @@ def train(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: P
         representation, tuple(filters), parameters.student_head, pairs["train"], parameters.random_state
     )
     settings = TrainingSettings(**{each.name: getattr(parameters, each.name) for each in fields(TrainingSettings)})
-    history = train_student(network, representation, pairs["train"], pairs["validate"], settings, output_dir)
+    with stop_deferred() as should_stop:
+        history = train_student(
+            network, representation, pairs["train"], pairs["validate"], settings, output_dir, should_stop
+        )
     best = history.loc[history["valid_loss"].idxmin()]
     results = {
         "embedding_key": shards["train"][0].key,

@@ -25,7 +25,7 @@ def generate(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir
     needed = {"teacher": [], "reduced": ["features", "phi"]}.get(parameters.representation, ["model"])
     if missing := [name for name in needed if name not in inputs]:
         raise InputError(f"--{missing[0]} is missing; representation {parameters.representation} needs it.")
-    clips = _clips(parameters.dataset, inputs["dataset_root"])
+    clips = parameters.share.of(_clips(parameters.dataset, inputs["dataset_root"]))
     if parameters.representation == "reduced":
         reduction = Reduction.load(inputs["phi"])
         skipped = reduce_clips(clips, inputs["features"] / CLIPS, reduction, output_dir / CLIPS)
@@ -41,6 +41,14 @@ def generate(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir
         "size_mb": model.size_mb,
         "activation_mb": model.activation_mb,
     }
+
+
+def gather(parts: list[dict[str, Any]], output_dir: Path) -> dict[str, Any]:
+    """Put together which clips all tasks embedded, and refuse to go on with none."""
+    clips, skipped = sum(part["clips"] for part in parts), [entry for part in parts for entry in part["skipped"]]
+    if not clips:
+        raise InputError(f"Not one of the {len(skipped)} clips could be embedded; the first: {skipped[0]['reason']}")
+    return parts[0] | {"clips": clips, "skipped": skipped}
 
 
 def _clips(dataset: str, root: Path) -> list[Path]:
@@ -61,4 +69,4 @@ def _load_student(parameters: SimpleNamespace, inputs: Mapping[str, Path]) -> Em
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage("05-generate-embedding-samples", generate))
+    sys.exit(run_stage("05-generate-embedding-samples", generate, gather))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 import time
@@ -22,13 +23,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from data.errors import InputError
 from jobs.experiment import takes_list
-from jobs.folder import StageFolder
+from jobs.folder import LOCK_PATIENCE_S, WHOLE, Share, StageFolder
+from jobs.slurm.requeue import end_job
 from jobs.stages import STAGES, Stage, TaskParameters, parameter_field
+from jobs.stopping import StopRequested, stop_on_signals
 
 if typing.TYPE_CHECKING:
     from l3embedding.teachers import EmbeddingModel
 
 Work = Callable[[SimpleNamespace, Mapping[str, Path], Path], Mapping[str, Any]]
+Gather = Callable[[list[dict[str, Any]], Path], Mapping[str, Any]]
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +40,7 @@ BAD_INPUT = 2
 """Exit status where the user can mend the input; anything else that fails exits with 1."""
 
 
-def run_stage(name: str, work: Work, argv: Sequence[str] | None = None) -> int:
+def run_stage(name: str, work: Work, gather: Gather | None = None, argv: Sequence[str] | None = None) -> int:
     """Run a stage's program.
 
     Parameters
@@ -44,31 +48,51 @@ def run_stage(name: str, work: Work, argv: Sequence[str] | None = None) -> int:
     name
         Name of the stage.
     work
-        Does it: `work(parameters, inputs, output_dir)` returns the results for `done.json`.
+        Does it: `work(parameters, inputs, output_dir)` returns the results for `done.json`. For a
+        divisible stage `parameters.share` says which part of it.
+    gather
+        For a divisible stage: `gather(parts, output_dir)` makes the stage's results of those of its tasks.
     argv
         The command line without the program's name; that of this process by default.
 
     Returns
     -------
-    Exit status: 0, or 2 where the input is at fault.
+    Exit status: 0, or 2 where the input is at fault, or that of a program which was asked to stop.
     """
     stage = STAGES[name]
     arguments = vars(stage_parser(stage).parse_args(argv))
     parameters = {key: arguments[key] for key in stage.parameters}
     inputs = {each.name: Path(arguments[each.name]) for each in stage.inputs if arguments[each.name]}
     folder = StageFolder(name, Path(arguments["output_dir"]), parameters, inputs)
+    share = Share(arguments["task_index"], arguments["num_tasks"]) if stage.divisible else WHOLE
+    patience_s = math.inf if arguments["wait"] else LOCK_PATIENCE_S
     start_logging()
-    return say_errors(lambda: _work_in(folder, work))
+    try:
+        with stop_on_signals():
+            return say_errors(lambda: _work_in(folder, share, patience_s, work, gather))
+    except StopRequested as stop:
+        return end_job(stop, folder.path, arguments["max_timeouts"])
 
 
-def _work_in(folder: StageFolder, work: Work) -> None:
-    with folder.opened():
+def _work_in(folder: StageFolder, share: Share, patience_s: float, work: Work, gather: Gather | None) -> None:
+    with folder.opened(share, patience_s):
         if folder.is_done():
             logger.info("%s is done already", folder.path)
             return
         started = time.time()
-        results = work(SimpleNamespace(**folder.parameters), folder.inputs, folder.path)
-        folder.finish(results, started)
+        if gather is None:
+            folder.finish(work(SimpleNamespace(**folder.parameters), folder.inputs, folder.path), started)
+            return
+        results = folder.part(share)
+        if results is None:
+            results = work(SimpleNamespace(**folder.parameters, share=share), folder.inputs, folder.path)
+        if share == WHOLE:
+            folder.finish(gather([dict(results)], folder.path), started)
+            return
+        folder.finish_part(share, results, started)
+        with folder.gathering(share) as parts:
+            if parts is not None:
+                folder.finish(gather(parts, folder.path), started)
 
 
 def say_errors(action: Callable[[], Any]) -> int:
@@ -100,6 +124,12 @@ def stage_parser(stage: Stage) -> argparse.ArgumentParser:
         parser.add_argument(_flag(each.name), required=each.required, help=each.help)
     for name in stage.parameters:
         _add_parameter(parser, name)
+    jobs = parser.add_argument_group("as one of several jobs")
+    jobs.add_argument("--wait", action="store_true", help="wait for another run that writes to the folder")
+    jobs.add_argument("--max-timeouts", type=int, default=10, help="times a Slurm job asks for more time, at most")
+    if stage.divisible:
+        jobs.add_argument("--task-index", type=int, default=0, help="which of the tasks that share the work this is")
+        jobs.add_argument("--num-tasks", type=int, default=1, help="how many tasks share the work")
     return parser
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from data.errors import InputError
 from data.files import read_json
-from jobs.folder import StageFolder, fingerprint, stage_folders
+from jobs.folder import WHOLE, Share, StageFolder, fingerprint, stage_folders
 
 
 def _folder(path, value=1, **inputs):
@@ -87,14 +87,55 @@ def test_what_a_stage_wrote_counts_by_its_signature_not_by_its_times(tmp_path):
     assert fingerprint(tmp_path / "a" / "output") == before
 
 
+def test_tasks_share_a_stage_and_the_last_gathers_what_all_found(tmp_path):
+    gathered = []
+    for index in (2, 0, 1):
+        share, folder = Share(index, 3), _folder(tmp_path / "a")
+        with folder.opened(share):
+            folder.finish_part(share, {"items": share.of(range(8))}, time.time())
+            with folder.gathering(share) as parts:
+                if parts is not None:
+                    gathered.append(parts)
+                    folder.finish({"items": sorted(sum((part["items"] for part in parts), []))}, time.time())
+    assert len(gathered) == 1
+    assert read_json(tmp_path / "a" / "done.json")["results"] == {"items": list(range(8))}
+
+
+def test_tasks_work_side_by_side_but_not_beside_one_that_does_the_whole(tmp_path):
+    folder = _folder(tmp_path / "a")
+    with folder.opened(Share(0, 2)):
+        with _folder(tmp_path / "a").opened(Share(1, 2)):
+            assert folder.is_running()
+        for share in (WHOLE, Share(0, 2)):
+            with pytest.raises(InputError, match="another run"), folder.opened(share, patience_s=0.2):
+                pass
+        with pytest.raises(InputError, match="another run"), _folder(tmp_path / "a", 2).opened(Share(1, 2), 0.2):
+            pass
+    assert not folder.is_running()
+
+
+def test_a_task_leaves_the_half_written_files_of_its_fellows_alone(tmp_path):
+    with _folder(tmp_path / "a").opened(Share(0, 2)):
+        (tmp_path / "a" / ".partial-other").touch()
+        with _folder(tmp_path / "a").opened(Share(1, 2)):
+            assert (tmp_path / "a" / ".partial-other").exists()
+
+
+def test_shared_output_of_other_parameters_is_set_aside_by_the_first_task(tmp_path):
+    _finish(_folder(tmp_path / "a"))
+    for index in range(2):
+        with _folder(tmp_path / "a", value=2).opened(Share(index, 2)):
+            assert not (tmp_path / "a" / "output").exists()
+    assert len(list(tmp_path.glob("a.old-*"))) == 1
+
+
 def _hold(path, ready, release):
     with _folder(path).opened():
         ready.set()
         release.wait(20)
 
 
-def test_a_second_writer_is_refused_and_told_who_is_first(tmp_path, monkeypatch):
-    monkeypatch.setattr("jobs.folder._LOCK_PATIENCE_S", 0.2)
+def test_a_second_writer_is_refused_and_told_who_is_first(tmp_path):
     context = multiprocessing.get_context("spawn")
     ready, release = context.Event(), context.Event()
     first = context.Process(target=_hold, args=(tmp_path / "a", ready, release))
@@ -102,7 +143,7 @@ def test_a_second_writer_is_refused_and_told_who_is_first(tmp_path, monkeypatch)
     try:
         assert ready.wait(20)
         assert _folder(tmp_path / "a").state() == "running"
-        with pytest.raises(InputError, match=f"process {first.pid} on"), _folder(tmp_path / "a").opened():
+        with pytest.raises(InputError, match=f"process {first.pid} on"), _folder(tmp_path / "a").opened(patience_s=0.2):
             pass
     finally:
         release.set()

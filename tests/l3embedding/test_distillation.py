@@ -46,10 +46,10 @@ def _pairs(seed: int, n: int = 40) -> Pairs:
     return Pairs(noise + 8 * np.repeat(levels, 4, axis=1)[:, :, np.newaxis, np.newaxis], levels)
 
 
-def _train(folder, settings=SETTINGS, train=None):
+def _train(folder, settings=SETTINGS, train=None, **options):
     train = train or _pairs(0)
     network = build_student(REPRESENTATION, FILTERS, "linear", train, settings.random_state)
-    return train_student(network, REPRESENTATION, train, _pairs(1, 20), settings, folder)
+    return train_student(network, REPRESENTATION, train, _pairs(1, 20), settings, folder, **options)
 
 
 def test_a_run_that_is_taken_up_ends_bit_for_bit_where_an_undisturbed_one_ends(tmp_path):
@@ -62,6 +62,19 @@ def test_a_run_that_is_taken_up_ends_bit_for_bit_where_an_undisturbed_one_ends(t
         one, other = (keras.models.load_model(tmp_path / each / f"{name}.keras") for each in ("whole", "parts"))
         for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_that_is_asked_to_stop_within_an_epoch_ends_bit_for_bit_the_same(tmp_path):
+    whole = _train(tmp_path / "whole")
+    for batches in (3, 11, 12, 1):
+        asked = iter([False] * batches + [True])
+        _train(tmp_path / "parts", should_stop=lambda asked=asked: next(asked))
+    parts = _train(tmp_path / "parts")
+    results = ["epoch", "train_loss", "valid_loss", "valid_mae", "learning_rate"]
+    pd.testing.assert_frame_equal(whole[results], parts[results], check_exact=True)
+    one, other = (keras.models.load_model(tmp_path / each / "model_latest.keras") for each in ("whole", "parts"))
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_folder_holds_what_the_user_was_promised(tmp_path):

@@ -1,0 +1,36 @@
+"""Work done ahead by threads: reading and resampling, while the main thread computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """Yield `function(item)` in the order of the items, computed by threads a few items ahead.
+
+    Parameters
+    ----------
+    function
+        Must be safe to call from several threads.
+    items
+        Read no faster than the results are taken, so that neither they nor the results pile up.
+    threads
+        How many; as many results again are kept ready.
+    """
+    pool = ThreadPoolExecutor(threads)
+    futures: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            futures.append(pool.submit(function, item))
+            if len(futures) > 2 * threads:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
