@@ -51,7 +51,11 @@ class Task:
 
     def command(self) -> list[str]:
         """The command line that does it; a person may type it as well."""
-        words = [sys.executable, str(self.stage.program), "--output-dir", str(self.folder)]
+        return [sys.executable, str(self.stage.program), *self.arguments()]
+
+    def arguments(self) -> list[str]:
+        """The flags of its program."""
+        words = ["--output-dir", str(self.folder)]
         for name, path in self.inputs.items():
             words += [_flag(name), str(path)]
         for name, value in self.parameters.items():

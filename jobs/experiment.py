@@ -24,6 +24,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -34,6 +35,8 @@ from data.errors import InputError
 
 Representation = Literal["teacher", "reduced", "student", "student-int8"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+SbatchOptions = Annotated[str, Field(pattern=r"^\s*(0[0-7]|\*)\s*:\s*-")]
 
 PAPER_STUDENTS = (512, 256, 128, 64)
 
@@ -136,6 +139,14 @@ class Experiment(BaseModel):
     )
     logistic_c: PositiveFloat = Field(0.1, description="Inverse regularisation of the fold classifier")
     classifier_seeds: tuple[int, ...] = Field((0,), description="Seeds of the classifier; one run each")
+
+    # Slurm: these say how the work is done, never what comes of it
+    array_tasks: PositiveInt = Field(15, description="Tasks of an array job, which share sensors or clips")
+    array_throttle: PositiveInt = Field(4, description="Tasks of one array that may run at a time")
+    max_timeouts: NonNegativeInt = Field(10, description="Times a job that ran into its time limit is requeued")
+    sbatch: tuple[SbatchOptions, ...] = Field(
+        (), description="Options for sbatch by stage, such as '03: --gres=gpu:1 --mem=32G'; '*' is every stage"
+    )
 
     @model_validator(mode="after")
     def _hang_together(self) -> Experiment:

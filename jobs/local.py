@@ -39,6 +39,11 @@ def folder_of(task: Task) -> StageFolder:
     return StageFolder(task.stage.name, task.folder, task.parameters, task.inputs)
 
 
+def local_log(task: Task, log_dir: Path) -> Path:
+    """Where what a task says is kept."""
+    return log_dir / f"{task.name.replace(' ', ',')}.log"
+
+
 def run_tasks(tasks: list[Task], log_dir: Path) -> None:
     """Run tasks in order, skipping those that are done.
 
@@ -61,7 +66,7 @@ def run_tasks(tasks: list[Task], log_dir: Path) -> None:
             continue
         logger.info("%s: %s", heading, task.stage.summary)
         started = time.monotonic()
-        log = make_folder(log_dir) / f"{task.name.replace(' ', ',')}.log"
+        log = local_log(task, make_folder(log_dir))
         if status := _run(task, log):
             raise StageFailed(f"{task.name} failed with exit status {status}; its log is {log}")
         logger.info("%s: finished in %.0f s", heading, time.monotonic() - started)

@@ -57,6 +57,8 @@ class Stage:
         What it reads from disk.
     parameters
         The keys of `Experiment` and `TaskParameters` that decide its result.
+    derived
+        Those of them that its program finds in the inputs where they are not given.
     divisible
         Whether several tasks can share the work: over sensors, or over clips.
     """
@@ -65,6 +67,7 @@ class Stage:
     summary: str
     inputs: tuple[Input, ...]
     parameters: tuple[str, ...]
+    derived: tuple[str, ...] = ()
     divisible: bool = False
 
     @property
@@ -171,6 +174,7 @@ _STAGES = (
             "checkpoint_interval",
             "random_state",
         ),
+        derived=("student",),
     ),
     Stage(
         "04-export-student",

@@ -29,13 +29,18 @@ def train(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: P
     shards = {
         split: match_shards(inputs["audio_dir"] / split, embedding_dir and embedding_dir / split) for split in SPLITS
     }
-    if (size := shards["train"][0].embedding_size) != parameters.student:
+    size = shards["train"][0].embedding_size
+    if parameters.student not in (None, size):
         raise InputError(
             f"The targets in {embedding_dir or inputs['audio_dir']} have {size} dimensions, "
             f"not the student's {parameters.student}."
         )
     pairs = {split: load_pairs(shards[split], representation, output_dir / "features" / split) for split in SPLITS}
-    filters = parameters.student_filters or STUDENT_FILTERS[parameters.student]
+    filters = parameters.student_filters or STUDENT_FILTERS.get(size)
+    if filters is None:
+        raise InputError(
+            f"The targets have {size} dimensions, as none of the paper's students; give --student-filters."
+        )
     network = build_student(
         representation, tuple(filters), parameters.student_head, pairs["train"], parameters.random_state
     )

@@ -123,7 +123,7 @@ def stage_parser(stage: Stage) -> argparse.ArgumentParser:
     for each in stage.inputs:
         parser.add_argument(_flag(each.name), required=each.required, help=each.help)
     for name in stage.parameters:
-        _add_parameter(parser, name)
+        _add_parameter(parser, name, derived=name in stage.derived)
     jobs = parser.add_argument_group("as one of several jobs")
     jobs.add_argument("--wait", action="store_true", help="wait for another run that writes to the folder")
     jobs.add_argument("--max-timeouts", type=int, default=10, help="times a Slurm job asks for more time, at most")
@@ -133,9 +133,11 @@ def stage_parser(stage: Stage) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_parameter(parser: argparse.ArgumentParser, name: str) -> None:
+def _add_parameter(parser: argparse.ArgumentParser, name: str, derived: bool) -> None:
     field = parameter_field(name)
-    options: dict[str, Any] = {"default": field.default, "help": field.description}
+    options: dict[str, Any] = {"default": None if derived else field.default, "help": field.description}
+    if derived:
+        options["help"] = f"{field.description}; None: as the inputs have it"
     if field.annotation is bool:
         options["action"] = argparse.BooleanOptionalAction
     elif name not in TaskParameters.model_fields and takes_list(name):

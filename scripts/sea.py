@@ -1,4 +1,4 @@
-"""The console command `sea`: run an experiment, see what would run, see how it stands."""
+"""The console command `sea`: run an experiment, see what would run, how it stands and what it said."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import argparse
 import logging
 import os
 import shlex
+import subprocess
 import sys
+import typing
 from collections.abc import Sequence
+from dataclasses import astuple, fields
 from pathlib import Path
 
 from data.errors import InputError
-from data.files import make_folder, read_json, write_text
+from data.files import make_folder, read_json, write_json, write_text
 from jobs.chain import Task, build_chain
-from jobs.experiment import read_experiment
-from jobs.folder import DONE
-from jobs.local import StageFailed, folder_of, run_tasks
+from jobs.experiment import Sweep, read_experiment
+from jobs.local import StageFailed, folder_of, local_log, run_tasks
 from scripts.program import say_errors, start_logging
 
+if typing.TYPE_CHECKING:
+    from jobs.slurm.submit import Job
+
 logger = logging.getLogger(__name__)
+
+EXPERIMENT = "experiment.yaml"
+OVERRIDES = "overrides.json"
+"""In a run's folder: the experiment's file as it was, and what `--set` replaced."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,12 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    output_dir, tasks = _chain(arguments)
+    sweep, output_dir, tasks = _chain(arguments)
     make_folder(output_dir)
     # What was asked for lies beside what came of it.
-    write_text(output_dir / "experiment.yaml", Path(arguments.experiment).read_text(encoding="utf-8"))
+    write_text(output_dir / EXPERIMENT, Path(arguments.experiment).read_text(encoding="utf-8"))
+    write_json(output_dir / OVERRIDES, arguments.set)
     selected = _select(tasks, arguments.first, arguments.last)
     logger.info("%s: %d tasks, output in %s", arguments.experiment, len(selected), output_dir)
+    if arguments.executor == "slurm":
+        _submit(sweep, tasks, selected, output_dir)
+        return
     run_tasks(selected, output_dir / "logs")
     report = output_dir / "07-report" / "tables.md"
     if selected and selected[-1].stage.number == 7:
@@ -53,30 +66,107 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"Report: {report.with_name('report.html')}")
 
 
+def _submit(sweep: Sweep, tasks: list[Task], selected: list[Task], output_dir: Path) -> None:
+    from jobs.slurm.submit import submit_chain
+
+    done = {task.folder for task, state in _outlook(tasks) if state == "done"}
+    jobs = _jobs(sweep, [task for task in selected if task.folder not in done], output_dir)
+    submitted = submit_chain(jobs, done, output_dir)
+    print(f"{len(submitted)} of {len(selected)} tasks are queued, the others are done already.")
+    print(f"sea status --output-dir {output_dir}     how they stand; also: sea logs, sea cancel")
+
+
+def _jobs(sweep: Sweep, tasks: list[Task], output_dir: Path) -> list[Job]:
+    from jobs.slurm.script import JobSettings
+    from jobs.slurm.submit import make_jobs
+
+    return make_jobs(tasks, JobSettings.of(sweep.experiments[0]), output_dir)
+
+
 def _plan(arguments: argparse.Namespace) -> None:
-    _, tasks = _chain(arguments)
+    sweep, output_dir, tasks = _chain(arguments)
     outlook = _outlook(_select(tasks, arguments.first, arguments.last))
+    waiting = [task for task, state in outlook if state != "done"]
+    done = {task.folder for task, state in _outlook(tasks) if state == "done"}
+    jobs = iter(_jobs(sweep, waiting, output_dir)) if arguments.executor == "slurm" else None
     for task, state in outlook:
         print(f"# {task.name}: {state}")
         if state != "done":
-            print(shlex.join(task.command()))
-    waiting = sum(state != "done" for _, state in outlook)
-    print(f"# {waiting} of {len(outlook)} tasks to run")
+            print(_plan_of(next(jobs), done) if jobs else shlex.join(task.command()))
+    print(f"# {len(waiting)} of {len(outlook)} tasks to run")
+
+
+def _plan_of(job: Job, done: set[Path]) -> str:
+    """The script of a job, and the command that submits it."""
+    from jobs.slurm.cluster import sbatch_command
+    from jobs.slurm.submit import parents_to_await
+
+    parents = [f"<{parent.name}>" for parent in parents_to_await(job.task, done)]
+    return f"{job.script}\n$ {' '.join(sbatch_command(job.path, job.options, parents))}\n"
 
 
 def _status(arguments: argparse.Namespace) -> None:
-    _, tasks = _chain(arguments)
-    width = max(len(task.name) for task in tasks)
-    print(f"{'task':{width}}  {'state':8}  {'seconds':>8}  folder")
-    for task, state in _outlook(tasks):
-        elapsed = f"{read_json(task.folder / DONE)['elapsed_s']:.0f}" if state == "done" else ""
-        print(f"{task.name:{width}}  {state:8}  {elapsed:>8}  {task.folder}")
+    from jobs.slurm.status import run_status
+
+    _, output_dir, tasks = _chain(arguments)
+    lines, remark = run_status(_outlook(tasks), output_dir)
+    shown = [tuple(each.name for each in fields(lines[0])), *(astuple(line) for line in lines)]
+    # A column that says nothing is left out.
+    columns = [column for column in zip(*shown, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
+        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    if remark:
+        print(f"# Without Slurm's word: {remark}")
 
 
-def _chain(arguments: argparse.Namespace) -> tuple[Path, list[Task]]:
-    sweep = read_experiment(arguments.experiment, arguments.set)
-    output_dir = Path(arguments.output_dir or Path("outputs", sweep.experiments[0].name))
-    return output_dir, build_chain(sweep, output_dir)
+def _logs(arguments: argparse.Namespace) -> None:
+    from jobs.slurm.ledger import Ledger
+    from jobs.slurm.status import task_logs
+
+    _, output_dir, tasks = _chain(arguments)
+    submissions = Ledger(output_dir).latest()
+    chosen = [task for task in tasks if task.name.startswith(arguments.stage)]
+    if not chosen:
+        names = ", ".join(dict.fromkeys(task.stage.name for task in tasks))
+        raise InputError(f"{arguments.stage!r} begins the name of no stage; they are {names}.")
+    logs = [local_log(task, output_dir / "logs") for task in chosen]
+    logs += [log for task in chosen if task.name in submissions for log in task_logs(submissions[task.name])]
+    logs = [log for log in dict.fromkeys(logs) if log.is_file()]
+    if not logs:
+        raise InputError(f"{arguments.stage} has no log in {output_dir / 'logs'} yet.")
+    subprocess.run(["tail", "-n", "+1", *(["-F"] if arguments.follow else []), "--", *map(str, logs)], check=False)
+
+
+def _cancel(arguments: argparse.Namespace) -> None:
+    from jobs.slurm import cluster
+    from jobs.slurm.ledger import Ledger
+
+    _, output_dir, _ = _chain(arguments)
+    cluster.require_slurm()
+    ours = {submission.key for submission in Ledger(output_dir).latest().values()}
+    queued = sorted({row.job_id for row in cluster.queue() if row.comment in ours and row.state in cluster.LIVE})
+    cluster.cancel(queued)
+    print(f"cancelled: {' '.join(queued)}" if queued else "nothing of this run is queued")
+
+
+def _chain(arguments: argparse.Namespace) -> tuple[Sweep, Path, list[Task]]:
+    """The experiment and its tasks; without an experiment, those of the run in the output folder."""
+    if arguments.experiment is None:
+        output_dir = Path(arguments.output_dir) if arguments.output_dir else _latest_run()
+        sweep = read_experiment(output_dir / EXPERIMENT, [*read_json(output_dir / OVERRIDES), *arguments.set])
+    else:
+        sweep = read_experiment(arguments.experiment, arguments.set)
+        output_dir = Path(arguments.output_dir or Path("outputs", sweep.experiments[0].name))
+    return sweep, output_dir, build_chain(sweep, output_dir)
+
+
+def _latest_run() -> Path:
+    runs = sorted(Path("outputs").glob(f"*/{EXPERIMENT}"), key=lambda path: path.stat().st_mtime)
+    if not runs:
+        raise InputError("There is no run in ./outputs. Name an experiment, or the run's folder by --output-dir.")
+    logger.info("the latest run: %s", runs[-1].parent)
+    return runs[-1].parent
 
 
 def _select(tasks: list[Task], first: int, last: int) -> list[Task]:
@@ -106,18 +196,29 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, action, summary in (
         ("run", _run, "run an experiment; run again, it skips what is done and takes up what is not"),
-        ("plan", _plan, "print what would run, and the command lines"),
-        ("status", _status, "print how each task of an experiment stands"),
+        ("plan", _plan, "print what would run, and the command lines or job scripts"),
+        ("status", _status, "print how each task of a run stands"),
+        ("logs", _logs, "print what a stage said"),
+        ("cancel", _cancel, "cancel the Slurm jobs of a run"),
     ):
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         command.set_defaults(action=action)
-        command.add_argument("experiment", metavar="EXPERIMENT", help="YAML file, such as experiments/demo.yaml")
+        of_a_run = name in ("status", "logs", "cancel")
+        command.add_argument(
+            "experiment",
+            metavar="EXPERIMENT",
+            nargs="?" if of_a_run else None,
+            help="YAML file, such as experiments/demo.yaml" + (" (default: the latest run's)" if of_a_run else ""),
+        )
+        if name == "logs":
+            command.add_argument("stage", metavar="STAGE", help="number or name, such as 03")
+            command.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
         command.add_argument("--output-dir", metavar="DIR", help="folder of the run (default: outputs/NAME)")
         command.add_argument(
             "--set", metavar="KEY=VALUE", action="append", default=[], help="replace a value of the experiment"
         )
-        if name != "status":
-            command.add_argument("--executor", choices=["local"], default="local", help="who runs the stages")
+        if not of_a_run:
+            command.add_argument("--executor", choices=["local", "slurm"], default="local", help="who runs the stages")
             command.add_argument("--from", dest="first", metavar="N", type=int, default=0, help="first stage (0 to 7)")
             command.add_argument("--until", dest="last", metavar="N", type=int, default=7, help="last stage (0 to 7)")
     return parser

@@ -1,0 +1,144 @@
+"""The script of a job: a pure function of a task, so that it can be read before it is submitted.
+
+The resources are those of the numbered job file that a person would submit by hand
+(`jobs/emb_approx_mse/.../NN-name.sbatch`): its `#SBATCH` lines are copied, so they are said once.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import InputError
+from jobs.chain import Task
+from jobs.experiment import Experiment
+from jobs.local import local_log
+
+JOBS = Path(__file__).resolve().parent.parent
+SITE = JOBS / "site.sh"
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """How an experiment's tasks become jobs; the names are those of `jobs.experiment.Experiment`."""
+
+    array_tasks: int
+    array_throttle: int
+    max_timeouts: int
+    sbatch: tuple[str, ...]
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> JobSettings:
+        """Pick them out of an experiment."""
+        return cls(experiment.array_tasks, experiment.array_throttle, experiment.max_timeouts, experiment.sbatch)
+
+    def num_tasks(self, task: Task) -> int:
+        """How many array tasks share a task's work; 1 is no array."""
+        return self.array_tasks if task.stage.divisible else 1
+
+
+def job_file(task: Task) -> Path:
+    """The numbered job file of a task."""
+    number, folder, name = task.stage.number, JOBS, task.stage.name
+    if number in (2, 3):
+        # A student that learns the teacher's own embedding needs what one that learns its PCA needs.
+        name += f"-{task.parameters['approx_mode']}".replace("-mse", "-pca")
+    if number == 5:
+        name += "-pca"
+    if number in (5, 6):
+        folder = JOBS / "emb_approx_mse" / "downstream" / task.parameters["dataset"]
+    elif number is not None and number <= 4:
+        folder = JOBS / "emb_approx_mse" / "upstream"
+    return folder / f"{name}.sbatch"
+
+
+def build_script(task: Task, header: str, settings: JobSettings, cwd: Path, log_dir: Path, python: str) -> str:
+    """Write the script that does a task.
+
+    Parameters
+    ----------
+    task
+        What is to be done.
+    header
+        Text of its job file, whose resources are taken over.
+    settings
+        How tasks become jobs.
+    cwd
+        Where relative paths start.
+    log_dir
+        Where the log goes.
+    python
+        The interpreter, unless the site says another.
+
+    Returns
+    -------
+    Text for sbatch.
+    """
+    num_tasks = settings.num_tasks(task)
+    log = log_file(task, log_dir, num_tasks)
+    directives = [line for line in resource_lines(header) if not re.search(r"--(array|job-name|output)\b", line)]
+    directives += [
+        f"#SBATCH --job-name={_quote(task.name)}",
+        f"#SBATCH --chdir={_quote(str(cwd.resolve()))}",
+        f"#SBATCH --output={_quote(str((cwd / log).resolve()).replace('%', '%%').replace('@TASK@', '%a'))}",
+    ]
+    words = [f"--{word}" for word in ("wait",)] + ["--max-timeouts", str(settings.max_timeouts)]
+    if num_tasks > 1:
+        directives.append(f"#SBATCH --array=0-{num_tasks - 1}%{settings.array_throttle}")
+    lines = [shlex.join(words)]
+    if num_tasks > 1:
+        lines.append(f'--task-index "$SLURM_ARRAY_TASK_ID" --num-tasks {num_tasks}')
+    lines += [shlex.join(option) for option in _options(task.arguments())]
+    command = " \\\n    ".join([f"stage {task.stage.name}", *lines])
+    return "\n".join(
+        [
+            "#!/usr/bin/env bash",
+            f"# {task.name}: {task.stage.summary}.",
+            *directives,
+            "",
+            f': "${{SEA_PYTHON:={python}}}"',
+            f"source {shlex.quote(str(JOBS / 'activate.sh'))}",
+            command,
+            "",
+        ]
+    )
+
+
+def resource_lines(header: str) -> list[str]:
+    """The `#SBATCH` lines of a job file."""
+    return [line.rstrip() for line in header.splitlines() if line.startswith("#SBATCH ")]
+
+
+def log_file(task: Task, log_dir: Path, num_tasks: int) -> Path:
+    """Where a task's log goes; that of an array has `@TASK@` for the index."""
+    log = local_log(task, log_dir)
+    return log.with_name(f"{log.stem}-@TASK@.log") if num_tasks > 1 else log
+
+
+def stage_options(task: Task, settings: JobSettings) -> list[str]:
+    """Options for sbatch that the experiment gives this task's stage."""
+    words = []
+    for entry in settings.sbatch:
+        number, _, options = entry.partition(":")
+        if number.strip() == "*" or (task.stage.number is not None and number.strip() == f"{task.stage.number:02}"):
+            words += shlex.split(options)
+    return words
+
+
+def _options(words: list[str]) -> list[list[str]]:
+    """Split a command line before each flag."""
+    options: list[list[str]] = []
+    for word in words:
+        if word.startswith("--") or not options:
+            options.append([])
+        options[-1].append(word)
+    return options
+
+
+def _quote(text: str) -> str:
+    """Quote a value of an `#SBATCH` line, which is not read by a shell."""
+    if '"' in text or "\n" in text or "\\" in text:
+        raise InputError(f"{text!r} cannot be told to Slurm; choose a name without quotes, backslashes and line ends.")
+    return f'"{text}"'

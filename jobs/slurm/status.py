@@ -1,0 +1,190 @@
+"""How a run stands: what the folders say, and what Slurm says of the jobs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import InputError
+from data.files import read_json
+from jobs.chain import Task
+from jobs.folder import DONE, StageFolder
+from jobs.slurm import cluster
+from jobs.slurm.cluster import JobRow
+from jobs.slurm.ledger import Ledger, Submission
+
+_LAST_BYTES = 16_384
+
+
+@dataclass(frozen=True)
+class TaskStatus:
+    """A line of the table.
+
+    Attributes
+    ----------
+    task
+        Its name.
+    jobs
+        Id of its job, if it has one.
+    state
+        done, running, pending, failed, cancelled, stopped, outdated or to do.
+    progress
+        Of an array: tasks done, of how many.
+    elapsed
+        As `H:MM:SS`.
+    reason
+        Why it waits, or why it failed.
+    log
+        Where to read on.
+    """
+
+    task: str
+    jobs: str
+    state: str
+    progress: str
+    elapsed: str
+    reason: str
+    log: str
+
+
+def run_status(outlook: Sequence[tuple[Task, str]], output_dir: Path) -> tuple[list[TaskStatus], str]:
+    """Look at all tasks of a run.
+
+    Parameters
+    ----------
+    outlook
+        Each task, and how its folder stands.
+    output_dir
+        Folder of the run.
+
+    Returns
+    -------
+    A line a task, and a remark if Slurm could not be asked.
+    """
+    submissions = Ledger(output_dir).latest()
+    rows, remark = _ask(submissions.values()) if submissions else ({}, "")
+    lines: list[TaskStatus] = []
+    failed: dict[str, str] = {}
+    for task, state in outlook:
+        submission = submissions.get(task.name)
+        line = describe(task, state, submission, rows.get(submission.key, []) if submission else [], failed)
+        if line.state in ("failed", "cancelled"):
+            failed[task.name] = line.state
+        lines.append(line)
+    return lines, remark
+
+
+def describe(
+    task: Task, folder_state: str, submission: Submission | None, rows: Sequence[JobRow], failed: Mapping[str, str]
+) -> TaskStatus:
+    """Bring together what a task's folder and its job's rows say.
+
+    Parameters
+    ----------
+    task, folder_state
+        The task, and `StageFolder.state` of its folder.
+    submission, rows
+        Its job, if it was submitted, and what Slurm says of it.
+    failed
+        Names of the tasks before it that failed or were cancelled.
+    """
+    logs = _existing_logs(submission) if submission else []
+    log = str(max(logs, key=lambda path: path.stat().st_mtime)) if logs else (submission.log if submission else "")
+    job_id = (submission.job_id or "") if submission else ""
+    folder = StageFolder(task.stage.name, task.folder, task.parameters, task.inputs)
+    progress = ""
+    if submission and submission.num_tasks > 1:
+        n_done = submission.num_tasks if folder_state == "done" else folder.parts_done()
+        progress = f"{n_done}/{submission.num_tasks}"
+    if folder_state == "done":
+        return TaskStatus(
+            task.name, job_id, "done", progress, _clock(read_json(task.folder / DONE)["elapsed_s"]), "", log
+        )
+    state, reason = _job_state(folder_state, submission, rows)
+    elapsed = max((row.elapsed for row in rows), key=_sortable, default="")
+    if state in ("failed", "cancelled"):
+        parent = next((parent.name for parent in task.parents if parent.name in failed), None)
+        if parent and not any(row.state in ("FAILED", "TIMEOUT", "OUT_OF_MEMORY") for row in rows):
+            state, reason = "cancelled", f"{parent} {failed[parent]}"
+        else:
+            reason = "; ".join(filter(None, [reason, last_error(logs)]))
+    return TaskStatus(task.name, job_id, state, progress, elapsed, reason, log)
+
+
+def _job_state(folder_state: str, submission: Submission | None, rows: Sequence[JobRow]) -> tuple[str, str]:
+    if submission is None:
+        return folder_state, ""
+    if not rows:
+        if submission.job_id is None:
+            return folder_state, "the launcher was killed while it submitted; run it again"
+        return "running" if folder_state == "running" else "failed", "Slurm no longer knows the job"
+    count = Counter(row.state for row in rows)
+    if any(row.reason == "DependencyNeverSatisfied" for row in rows):
+        return "failed", "DependencyNeverSatisfied"
+    if ended_badly := sorted({row.state for row in rows if row.has_failed}):
+        state = "cancelled" if ended_badly == ["CANCELLED"] else "failed"
+        return state, ", ".join(f"{_of(count[each], len(rows))}{each}" for each in ended_badly)
+    running = sum(count[each] for each in ("RUNNING", "COMPLETING"))
+    if running:
+        return "running", f"{running} of {len(rows)} tasks" if len(rows) > 1 else ""
+    if count["COMPLETED"] == len(rows):
+        return "failed", "the job ended, but its folder is not done"
+    return "pending", next((row.reason for row in rows if row.is_live and row.reason != "None"), "")
+
+
+def last_error(logs: Sequence[Path]) -> str:
+    """The last line of these logs that says an error, or else the last line of the newest."""
+    newest_first = sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True)
+    fallback = ""
+    for log in newest_first:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - _LAST_BYTES))
+            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+        for line in reversed(lines):
+            if re.match(r"(.*\berror: |[A-Za-z_.]*(Error|Exception)\b)", line):
+                return line.strip()
+        fallback = fallback or (lines[-1].strip() if lines else "")
+    return fallback
+
+
+def task_logs(submission: Submission) -> list[Path]:
+    """The logs that a submission has written, in the order of its tasks."""
+    return _existing_logs(submission)
+
+
+def _existing_logs(submission: Submission) -> list[Path]:
+    names = [submission.log]
+    if submission.num_tasks > 1:
+        names = [submission.log.replace("@TASK@", str(index)) for index in range(submission.num_tasks)]
+    return [path for path in map(Path, names) if path.is_file()]
+
+
+def _ask(submissions: Collection[Submission]) -> tuple[dict[str, list[JobRow]], str]:
+    try:
+        cluster.require_slurm()
+        rows = cluster.by_comment(cluster.queue())
+    except InputError as error:
+        return {}, str(error)
+    forgotten = [each for each in submissions if each.key not in rows and each.job_id]
+    for row in cluster.accounting(each.job_id for each in forgotten if each.job_id):
+        for submission in forgotten:
+            # The database may not keep comments; ids are all there is then.
+            if submission.job_id == row.job_id and row.comment in ("", submission.key):
+                rows.setdefault(submission.key, []).append(row)
+    return rows, ""
+
+
+def _of(n: int, total: int) -> str:
+    return f"{n} of {total} tasks " if total > 1 else ""
+
+
+def _clock(seconds: float) -> str:
+    minutes, s = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{s:02}"
+
+
+def _sortable(elapsed: str) -> tuple[int, str]:
+    return len(elapsed), elapsed
