@@ -35,8 +35,12 @@ require_path() {
 }
 
 # stage NAME FLAG...: become the stage's program, so that Slurm's warning signal reaches it.
+# Training in several tasks is a step of Slurm's, which hands the signal on.
 stage() {
-    local name=$1
+    local name=$1 step=()
     shift
-    exec "$SEA_PYTHON" "$SEA_HOME/scripts/${name//-/_}.py" "$@"
+    if [[ $name == 03-* && ${SLURM_NTASKS:-1} -gt 1 ]]; then
+        step=(srun --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}")
+    fi
+    exec "${step[@]}" "$SEA_PYTHON" "$SEA_HOME/scripts/${name//-/_}.py" "$@"
 }

@@ -29,7 +29,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -38,6 +37,7 @@ from tqdm import tqdm
 
 from data.errors import InputError
 from data.files import atomic_path, make_folder, read_json, write_json
+from l3embedding.devices import ONE_DEVICE, Devices, Step
 from l3embedding.frontend import InputRepresentation
 from l3embedding.networks import embedding_model, l3_audio_network
 from l3embedding.pairs import PairBatches, Pairs
@@ -157,6 +157,7 @@ def train_student(
     settings: TrainingSettings,
     output_dir: Path,
     should_stop: Callable[[], bool] = lambda: False,
+    devices: Devices = ONE_DEVICE,
 ) -> pd.DataFrame:
     """Train a student's network, or go on where an earlier run in the same folder stopped.
 
@@ -174,6 +175,8 @@ def train_student(
         The folder described at the top of this module.
     should_stop
         Asked before each batch; if it says so, training saves where it stands and returns.
+    devices
+        What trains; `network` was built in their scope.
 
     Returns
     -------
@@ -184,15 +187,18 @@ def train_student(
     InputError
         The loss is no longer a finite number; the models of the epochs before it are kept.
     """
-    network, schedule, history, logs = _take_up(network, settings, output_dir)
+    with devices.scope():
+        network, schedule, history, logs = _take_up(network, settings, output_dir)
+    train_step, test_step = devices.steps(network)
     check = PairBatches(validate, settings.batch_size, settings.validation_epoch_size, settings.random_state, epoch=0)
     while not schedule.is_over(settings):
         batches = PairBatches(
             train, settings.batch_size, settings.train_epoch_size, settings.random_state, schedule.epoch
         )
-        row = _run_epoch(network, batches, check, schedule, logs, should_stop)
+        row = _run_epoch(train_step, test_step, batches, check, schedule, logs, should_stop)
         if row is None:
-            _save_state(network, schedule, history, logs, output_dir)
+            if devices.is_chief:
+                _save_state(network, schedule, history, logs, output_dir)
             logger.info("stopped in epoch %d, after %d of %d batches", schedule.epoch + 1, len(logs), len(batches))
             break
         if not math.isfinite(row["train_loss"] + row["valid_loss"]):
@@ -203,8 +209,9 @@ def train_student(
         history.append(row)
         advanced = schedule.after_epoch(row["valid_loss"], row["valid_mae"], settings)
         logs = []
-        _save_models(network, representation, schedule, advanced, settings, output_dir)
-        _save_state(network, advanced, history, logs, output_dir)
+        if devices.is_chief:
+            _save_models(network, representation, schedule, advanced, settings, output_dir)
+            _save_state(network, advanced, history, logs, output_dir)
         schedule = advanced
         network.optimizer.learning_rate = schedule.learning_rate
         _say(row, schedule, settings)
@@ -229,7 +236,8 @@ def _compile(network: keras.Model, learning_rate: float) -> None:
 
 
 def _run_epoch(
-    network: keras.Model,
+    train_step: Step,
+    test_step: Step,
     batches: PairBatches,
     check: PairBatches,
     schedule: Schedule,
@@ -239,10 +247,10 @@ def _run_epoch(
     """Go on with an epoch whose first batches gave `logs`; returns its row of the history, or None if stopped."""
     started = time.monotonic()
     taken_up = len(logs)
-    _go_through(batches, network.train_on_batch, f"epoch {schedule.epoch + 1}", logs, should_stop)
+    _go_through(batches, train_step, f"epoch {schedule.epoch + 1}", logs, should_stop)
     seconds = time.monotonic() - started
     judged: Logs = []
-    _go_through(check, network.test_on_batch, "validation", judged, should_stop)
+    _go_through(check, test_step, "validation", judged, should_stop)
     if len(judged) < len(check):
         return None
     return {
@@ -255,9 +263,7 @@ def _run_epoch(
     }
 
 
-def _go_through(
-    batches: PairBatches, step: Callable[..., Any], title: str, logs: Logs, should_stop: Callable[[], bool]
-) -> None:
+def _go_through(batches: PairBatches, step: Step, title: str, logs: Logs, should_stop: Callable[[], bool]) -> None:
     """Take a step on each batch that has no log yet, and add its own.
 
     Not Keras' `fit`, which waits up to five seconds at the end of an epoch for the thread that feeds it,
@@ -267,7 +273,7 @@ def _go_through(
     for index in tqdm(rest, title, unit=" batches", leave=False, disable=not sys.stderr.isatty()):
         if should_stop():
             return
-        logs.append({name: float(value) for name, value in step(*batches[index], return_dict=True).items()})
+        logs.append(step(*batches[index]))
 
 
 def _mean(logs: Logs) -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import Any
 from data.errors import InputError
 from data.shards import SPLITS
 from jobs.stopping import stop_deferred
+from l3embedding.devices import find_devices
 from l3embedding.distillation import TrainingSettings, build_student, mean_prediction_loss, train_student
 from l3embedding.frontend import student_representation
 from l3embedding.networks import STUDENT_FILTERS, model_size
@@ -24,6 +25,7 @@ def train(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: P
     """Pair audio with targets, and train; see `l3embedding.distillation`."""
     if parameters.approx_mode != "mse" and "embedding_dir" not in inputs:
         raise InputError(f"--embedding-dir is missing; approx_mode {parameters.approx_mode} needs reduced shards.")
+    devices = find_devices(output_dir / "resume")
     representation = student_representation(parameters.asr, parameters.num_mels, parameters.num_dft, parameters.hop_len)
     embedding_dir = inputs.get("embedding_dir") if parameters.approx_mode != "mse" else None
     shards = {
@@ -41,14 +43,17 @@ def train(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: P
         raise InputError(
             f"The targets have {size} dimensions, as none of the paper's students; give --student-filters."
         )
-    network = build_student(
-        representation, tuple(filters), parameters.student_head, pairs["train"], parameters.random_state
-    )
+    with devices.scope():
+        network = build_student(
+            representation, tuple(filters), parameters.student_head, pairs["train"], parameters.random_state
+        )
     settings = TrainingSettings(**{each.name: getattr(parameters, each.name) for each in fields(TrainingSettings)})
     with stop_deferred() as should_stop:
         history = train_student(
-            network, representation, pairs["train"], pairs["validate"], settings, output_dir, should_stop
+            network, representation, pairs["train"], pairs["validate"], settings, output_dir, should_stop, devices
         )
+    if not devices.is_chief:
+        return {}
     best = history.loc[history["valid_loss"].idxmin()]
     results = {
         "embedding_key": shards["train"][0].key,

@@ -69,6 +69,8 @@ def run_stage(name: str, work: Work, gather: Gather | None = None, argv: Sequenc
     start_logging()
     try:
         with stop_on_signals():
+            if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and int(os.environ["SLURM_PROCID"]) > 0:
+                return say_errors(lambda: _help_in(folder, work))
             return say_errors(lambda: _work_in(folder, share, patience_s, work, gather))
     except StopRequested as stop:
         return end_job(stop, folder.path, arguments["max_timeouts"])
@@ -93,6 +95,12 @@ def _work_in(folder: StageFolder, share: Share, patience_s: float, work: Work, g
         with folder.gathering(share) as parts:
             if parts is not None:
                 folder.finish(gather(parts, folder.path), started)
+
+
+def _help_in(folder: StageFolder, work: Work) -> None:
+    """Work beside the first task of a Slurm step, which owns the folder and writes the results."""
+    if not folder.is_done():
+        work(SimpleNamespace(**folder.parameters), folder.inputs, folder.path)
 
 
 def say_errors(action: Callable[[], Any]) -> int:

@@ -95,6 +95,7 @@ class Ledger:
     ) -> Submission:
         """Write down that a task is about to be submitted."""
         key = f"sea-{secrets.token_hex(8)}"
+        make_folder(self._folder)
         submission = Submission(task, key, script_hash, dependencies, num_tasks, str(log), time.time())
         self._append({name: value for name, value in asdict(submission).items() if name != "job_id"})
         return submission

@@ -92,7 +92,7 @@ def describe(
         Names of the tasks before it that failed or were cancelled.
     """
     logs = _existing_logs(submission) if submission else []
-    log = str(max(logs, key=lambda path: path.stat().st_mtime)) if logs else (submission.log if submission else "")
+    log = str(max(logs, key=lambda path: path.stat().st_mtime)) if logs else ""
     job_id = (submission.job_id or "") if submission else ""
     folder = StageFolder(task.stage.name, task.folder, task.parameters, task.inputs)
     progress = ""
@@ -104,7 +104,7 @@ def describe(
             task.name, job_id, "done", progress, _clock(read_json(task.folder / DONE)["elapsed_s"]), "", log
         )
     state, reason = _job_state(folder_state, submission, rows)
-    elapsed = max((row.elapsed for row in rows), key=_sortable, default="")
+    elapsed = max((row.elapsed for row in rows if row.state != "PENDING"), key=_sortable, default="")
     if state in ("failed", "cancelled"):
         parent = next((parent.name for parent in task.parents if parent.name in failed), None)
         if parent and not any(row.state in ("FAILED", "TIMEOUT", "OUT_OF_MEMORY") for row in rows):

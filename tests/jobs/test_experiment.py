@@ -97,4 +97,6 @@ def test_nothing_in_a_file_is_executed(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "experiments").rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_experiment_of_the_project_is_valid(path):
-    assert read_experiment(path, [] if "synthetic_street: true" in path.read_text() else ["audio_root=/x"])
+    assert read_experiment(
+        path, [] if "synthetic_street: true" in path.read_text() else ["audio_root=/x", "dataset_root=/y"]
+    )

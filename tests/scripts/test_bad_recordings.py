@@ -25,7 +25,8 @@ def _extract(audio_root, output_dir, *flags):
 
     stage = "00-extract-teacher-embeddings"
     argv = ["--audio-root", audio_root, "--output-dir", output_dir, "--stand-in-teacher", *flags]
-    return run_stage(stage, _program(stage).extract, list(map(str, argv)))
+    program = _program(stage)
+    return run_stage(stage, program.extract, program.gather, list(map(str, argv)))
 
 
 @pytest.fixture

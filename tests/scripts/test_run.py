@@ -6,41 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY
-
-TINY = REPOSITORY / "tests" / "support" / "tiny.yaml"
-SEA = [sys.executable, "-m", "scripts.sea"]
-
-
-def sea(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the console command; returns what it said."""
-    return subprocess.run([*SEA, *map(str, arguments)], cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> tuple[Path, str]:
-    """Folder and output of a run that nobody disturbs."""
-    folder = tmp_path_factory.mktemp("run") / "undisturbed"
-    ended = sea("run", TINY, "--output-dir", folder)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return folder, ended.stdout
-
-
-def _figures(folder: Path) -> dict[str, list]:
-    """All tables but that of time, and without the column of it."""
-    tables = json.loads((folder / "07-report" / "tables.json").read_text())
-    board = next(table for table in tables if table["title"] == "On the board")
-    board["rows"] = [
-        [cell for name, cell in zip(board["header"], row, strict=True) if "ms" not in name] for row in board["rows"]
-    ]
-    return {table["title"]: table["rows"] for table in tables if table["title"] != "Time and memory"}
+from tests.scripts.conftest import SEA, TINY, figures, sea
 
 
 def test_a_run_ends_with_the_papers_tables_and_the_place_of_the_report(undisturbed):
@@ -123,7 +95,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_tables_of_an_undisturbed_o
         process.wait()
     ended = sea("run", TINY, "--output-dir", tmp_path / "run")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert _figures(tmp_path / "run") == _figures(undisturbed[0])
+    assert figures(tmp_path / "run") == figures(undisturbed[0])
     assert not list((tmp_path / "run").rglob(".partial-*"))
 
 

@@ -99,7 +99,11 @@ class SlurmCluster:
             self.start_controller()
             for name in self._names:
                 self.start_node(name)
-            _wait(lambda: self.run("sinfo", "-h", "-N", "-o", "%t").split() == ["idle"] * len(self._names), "nodes", 60)
+            _wait(
+                lambda: self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%t").split() == ["idle"] * len(self._names),
+                "nodes",
+                60,
+            )
         except BaseException:
             self.__exit__()
             raise
@@ -135,10 +139,7 @@ class SlurmCluster:
     def kill_node(self, name: str) -> None:
         """Let a node lose its power: kill its slurmd and all that its jobs started."""
         keeper = self._daemons.pop(name)
-        while below := _descendants(keeper.pid):
-            for pid in below:
-                _kill(pid)
-            time.sleep(0.05)
+        _kill_below(keeper.pid)
         keeper.wait(timeout=20)
 
     def _configure(self) -> None:
@@ -178,14 +179,27 @@ class SlurmCluster:
     def _start(self, name: str, command: list[str]) -> None:
         with open(self.folder / f"{name}.out", "ab") as out:
             self._daemons[name] = subprocess.Popen(
-                command, env=self.environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent dies, however it does."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
 
 
 def _keep(node: str) -> None:
     """Be a node's keeper: start its slurmd, and stay until all that it started has ended."""
     pr_set_child_subreaper = 36
     ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+    signal.signal(signal.SIGTERM, lambda *_: _kill_below(os.getpid()))
     os.spawnvpe(os.P_NOWAIT, "slurmd", ["slurmd", "-D", "-N", node], os.environ)
     while True:
         try:
@@ -203,9 +217,12 @@ def _end(daemon: subprocess.Popen[bytes]) -> None:
         daemon.wait()
 
 
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+def _kill_below(root: int) -> None:
+    while below := _descendants(root):
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def _descendants(root: int) -> list[int]:

@@ -1,0 +1,171 @@
+"""The scripts of jobs: what a person would read before submitting, compared word by word."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from data.errors import InputError
+from jobs.chain import build_chain
+from jobs.experiment import Experiment, Sweep, read_experiment
+from jobs.slurm.script import JOBS, JobSettings, build_script, job_file, log_file, stage_options
+from jobs.stages import STAGES
+from scripts.program import stage_parser
+from tests.conftest import REPOSITORY
+
+SETTINGS = {"name": "x", "audio_root": "/audio", "dataset_root": "/sonyc", "array_tasks": 3, "array_throttle": 2}
+HEADER = "#!/usr/bin/env bash\n#SBATCH --time=01:00:00\n##SBATCH --gres=gpu:1\n#SBATCH --array=0-14%4\n: x\n"
+
+
+def _tasks(**settings):
+    experiment = Experiment(**SETTINGS | settings)
+    return build_chain(Sweep((), (experiment,)), Path("/run")), JobSettings.of(experiment)
+
+
+def _script(task, settings, header=HEADER):
+    return build_script(task, header, settings, Path("/home/me"), Path("/run/logs"), "/venv/python")
+
+
+def test_the_script_of_an_array_is_this_one():
+    tasks, settings = _tasks()
+    sample = next(task for task in tasks if task.stage.number == 1)
+    assert _script(sample, settings) == (
+        "#!/usr/bin/env bash\n"
+        "# 01-sample-teacher-embeddings: draw the sample of teacher embeddings that the reduction is fitted on.\n"
+        "#SBATCH --time=01:00:00\n"
+        '#SBATCH --job-name="01-sample-teacher-embeddings"\n'
+        '#SBATCH --chdir="/home/me"\n'
+        '#SBATCH --output="/run/logs/01-sample-teacher-embeddings-%a.log"\n'
+        "#SBATCH --array=0-2%2\n"
+        "\n"
+        ': "${SEA_PYTHON:=/venv/python}"\n'
+        f"source {JOBS}/activate.sh\n"
+        "stage 01-sample-teacher-embeddings \\\n"
+        "    --wait --max-timeouts 10 \\\n"
+        '    --task-index "$SLURM_ARRAY_TASK_ID" --num-tasks 3 \\\n'
+        "    --output-dir /run/01-sample-teacher-embeddings \\\n"
+        "    --audio-dir /run/00-extract-teacher-embeddings \\\n"
+        "    --sampling dpp \\\n"
+        "    --sample-size 500000 \\\n"
+        "    --timescale day \\\n"
+        "    --sampling-scope combined \\\n"
+        "    --time-zone America/New_York \\\n"
+        "    --random-state 20180216\n"
+    )
+
+
+def test_a_script_says_to_the_program_exactly_what_the_task_is():
+    tasks, settings = _tasks(weights_dirs=("/a b", "c'd"), student=8, student_filters=(2, 4, 4, 8))
+    for task in tasks:
+        command = _script(task, settings).split(f"stage {task.stage.name}")[1]
+        words = shlex.split(command.replace("\\\n", " ").replace("$SLURM_ARRAY_TASK_ID", "1"))
+        arguments = vars(stage_parser(task.stage).parse_args(words))
+        assert {name: arguments[name] for name in task.parameters} == dict(task.parameters)
+        assert {name: Path(arguments[name]) for name in task.inputs} == dict(task.inputs)
+        assert arguments["wait"]
+        if task.stage.divisible:
+            assert (arguments["task_index"], arguments["num_tasks"]) == (1, 3)
+
+
+def test_resources_are_those_of_the_numbered_job_file():
+    for settings in ({}, {"dataset": "esc50"}, {"approx_mode": "mse", "representations": ["student"]}):
+        for task in _tasks(**settings)[0]:
+            header = job_file(task).read_text()
+            script = _script(task, _tasks(**settings)[1], header)
+            for line in re.findall(r"^#SBATCH --(?:time|mem|cpus|requeue).*$", header, re.MULTILINE):
+                assert line in script
+
+
+def test_a_percent_sign_in_a_path_is_not_taken_for_a_pattern():
+    tasks, settings = _tasks()
+    script = build_script(tasks[0], HEADER, settings, Path("/home/me"), Path("/run/100%j"), "python")
+    assert '--output="/run/100%%j/00-extract-teacher-embeddings-%a.log"' in script
+
+
+def test_a_path_that_slurm_cannot_be_told_is_refused():
+    tasks, settings = _tasks()
+    with pytest.raises(InputError, match="cannot be told to Slurm"):
+        build_script(tasks[0], HEADER, settings, Path('/home/"me"'), Path("/run/logs"), "python")
+
+
+def test_an_experiments_options_reach_their_stage_only():
+    tasks, settings = _tasks(sbatch=("03: --gres=gpu:1 --mem=32G", "*: --account=lab"))
+    options = {task.stage.number: stage_options(task, settings) for task in tasks}
+    assert options[3] == ["--gres=gpu:1", "--mem=32G", "--account=lab"]
+    assert options[4] == ["--account=lab"]
+
+
+def test_without_an_array_there_is_one_log():
+    tasks, settings = _tasks(array_tasks=1)
+    assert "--array" not in _script(tasks[0], settings)
+    assert log_file(tasks[0], Path("logs"), 1) == Path("logs/00-extract-teacher-embeddings.log")
+
+
+JOB_FILES = sorted([*JOBS.rglob("*.sbatch")])
+
+
+@pytest.mark.parametrize("path", JOB_FILES, ids=lambda path: str(path.relative_to(JOBS)))
+def test_a_job_file_hands_its_stage_flags_that_it_has(path):
+    """Every flag of the command is the program's, and every variable in it is of the user block."""
+    text = path.read_text()
+    name, command = re.search(r"^stage (\S+)(.*)", text, re.MULTILINE | re.DOTALL).groups()
+    flags = set(re.findall(r"(?<!\w)(--[a-z][\w-]*)", command))
+    parser = stage_parser(STAGES[name])
+    assert flags <= set(parser._option_string_actions), path
+    required = {action.option_strings[0] for action in parser._actions if action.required}
+    assert required <= flags
+    declared = set(re.findall(r'^: "\$\{(\w+):=', text, re.MULTILINE))
+    used = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)", command))
+    assert used <= declared | {"SLURM_ARRAY_TASK_ID"}
+    assert name in path.name or name.rpartition("-")[0] in path.name
+
+
+DOCUMENTED = {
+    "upstream/03-train-approx-embedding-pca.sbatch": (
+        "APPROX_MODE ASR NUM_MELS NUM_DFT HOP_LEN AUDIO_DIR EMBEDDING_DIR OUTPUT_DIR GOOGLE_DEV_APP_NAME GSHEET_ID"
+    ),
+    "downstream/sonyc_ust/05-generate-embedding-samples-pca.sbatch": (
+        "ASR NUM_MELS NUM_DFT HOP_LEN L3_MODEL_PATH SONYC_UST_PATH OUTPUT_DIR"
+    ),
+}
+
+
+@pytest.mark.parametrize("path", DOCUMENTED)
+def test_the_documented_jobs_have_the_documented_parameters_and_defaults(path):
+    text = (JOBS / "emb_approx_mse" / path).read_text()
+    block = dict(re.findall(r'^: "\$\{(\w+):=(.*)\}"', text, re.MULTILINE))
+    assert set(DOCUMENTED[path].split()) <= block.keys()
+    assert (block["ASR"], block["NUM_MELS"], block["NUM_DFT"], block["HOP_LEN"]) == ("8000", "64", "1024", "160")
+
+
+def test_shellcheck_has_nothing_to_say(tmp_path):
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed; .ci/run installs it")
+    tasks, settings = _tasks()
+    for task in tasks:
+        (tmp_path / f"{task.name}.sbatch").write_text(_script(task, settings, job_file(task).read_text()))
+    files = [*JOB_FILES, *JOBS.glob("*.sh"), *tmp_path.glob("*.sbatch"), REPOSITORY / ".ci" / "run"]
+    command = ["shellcheck", "--external-sources", f"--source-path={REPOSITORY}", *files]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("table", ["table1", "table2"])
+def test_a_table_of_the_paper_is_one_command_on_the_authors_settings(table):
+    path = REPOSITORY / "experiments" / "paper" / f"{table}.yaml"
+    sweep = read_experiment(path, ["audio_root=/audio", "dataset_root=/sonyc"])
+    for each in sweep.experiments:
+        assert (each.sample_size, each.timescale, each.approx_mode, each.array_tasks) == (500_000, "day", "pca", 15)
+        assert (each.num_epochs, each.train_epoch_size, each.batch_size) == (300, 4096, 64)
+        assert each.stand_in_teacher is False
+    swept = {"table1": ("student", [512, 256, 128, 64]), "table2": ("sampling", ["dpp", "random", "dpp_div", "spl"])}
+    key, values = swept[table]
+    assert [getattr(each, key) for each in sweep.experiments] == values
+    names = [task.stage.name for task in build_chain(sweep, Path("/run"))]
+    assert names.count("00-extract-teacher-embeddings") == 1
+    assert names.count("03-train-approx-embedding") == 4
