@@ -20,6 +20,7 @@ REQUIRES = [
     "soundfile>=0.12.1,<1",
     "soxr>=0.5,<2",
     "tqdm>=4.66,<5",
+    "umap-learn>=0.5.7,<0.6",
 ]
 
 EXTRAS = {

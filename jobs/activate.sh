@@ -25,8 +25,8 @@ require() {
 # require_path NAME...: the same, and each must name what exists.
 require_path() {
     local name
-    require "$@"
     for name; do
+        require "$name"
         if [[ ! -e ${!name} ]]; then
             echo "error: $name is ${!name}, which does not exist on $(hostname)." >&2
             exit 2

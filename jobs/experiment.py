@@ -88,8 +88,16 @@ class Experiment(BaseModel):
     )
 
     # 02: the reduction phi
-    approx_mode: Literal["pca", "mse"] = Field(
+    approx_mode: Literal["pca", "umap", "mse"] = Field(
         "pca", description="The reduction that takes the teacher's embedding to the student's; mse: none"
+    )
+    umap_n_neighbors: Annotated[int, Field(ge=2)] = Field(15, description="Neighbours that UMAP looks at")
+    umap_min_dist: NonNegativeFloat = Field(0.1, description="Least distance between neighbours in UMAP's space")
+    umap_metric: Literal["euclidean", "cosine", "correlation", "manhattan", "chebyshev"] = Field(
+        "euclidean", description="Distance of UMAP between standardised embeddings"
+    )
+    allow_pickle: bool = Field(
+        False, description="Load a phi that is a pickled UMAP, which may run code: only one of your own"
     )
 
     # 03: the student
@@ -160,6 +168,8 @@ class Experiment(BaseModel):
             raise ValueError(f"student_filters end in {self.student_filters[-1]}, but student is {self.student}")
         if self.approx_mode == "mse" and "reduced" in self.representations:
             raise ValueError("representations name 'reduced', but approx_mode: mse has no reduction")
+        if self.approx_mode == "umap" and "reduced" in self.representations and not self.allow_pickle:
+            raise ValueError("representations name 'reduced', which loads a pickled UMAP; say allow_pickle: true")
         return self
 
 

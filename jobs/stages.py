@@ -148,7 +148,14 @@ _STAGES = (
             Input("audio_dir", "folder of 00: upstream shards in train/ and validate/"),
             Input("sample_dir", "folder of 01: the sample"),
         ),
-        parameters=("approx_mode", "student", "random_state"),
+        parameters=(
+            "approx_mode",
+            "student",
+            "umap_n_neighbors",
+            "umap_min_dist",
+            "umap_metric",
+            "random_state",
+        ),
     ),
     Stage(
         "03-train-approx-embedding",
@@ -194,7 +201,14 @@ _STAGES = (
             Input("features", "folder of 05: the teacher's embeddings, to be reduced", required=False),
             Input("phi", "the reduction, as 02 saved it", required=False),
         ),
-        parameters=("representation", "dataset", "embedding_hop_size", *_TEACHER, *_INPUT_REPRESENTATION),
+        parameters=(
+            "representation",
+            "dataset",
+            "embedding_hop_size",
+            "allow_pickle",
+            *_TEACHER,
+            *_INPUT_REPRESENTATION,
+        ),
         divisible=True,
     ),
     Stage(

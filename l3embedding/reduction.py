@@ -1,7 +1,8 @@
-"""The reduction phi: from the teacher's R^D to the student's R^d, by standardising and PCA.
+"""The reduction phi: from the teacher's R^D to the student's R^d, by standardising and PCA or UMAP.
 
-The fit is exact and takes one pass in any number of chunks: it keeps the sums and the products of the
-features, D + D^2 numbers in float64, and nothing else.
+PCA is exact and takes one pass in any number of chunks: it keeps the sums and the products of the
+features, D + D^2 numbers in float64, and nothing else. UMAP (`l3embedding.umap_reduction`) keeps the
+sample itself.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from typing import Protocol
 
 import h5py
 import numpy as np
@@ -18,8 +20,36 @@ from data.errors import InputError
 from data.files import atomic_path
 
 
+class Reduction(Protocol):
+    """What every phi can do.
+
+    Attributes
+    ----------
+    embedding_size
+        The student's dimension d.
+    key
+        Name of the dataset of reduced embeddings, as the authors' files have it.
+    n_samples
+        Embeddings it was fitted on.
+    """
+
+    n_samples: int
+
+    @property
+    def embedding_size(self) -> int: ...
+
+    @property
+    def key(self) -> str: ...
+
+    def transform(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Reduce embeddings `[n, D]` to float32 `[n, d]`."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to an HDF5 file, whole or not at all."""
+
+
 @dataclass(frozen=True)
-class Reduction:
+class PcaReduction:
     """phi(x) = (x - mean) / scale, projected onto the principal components.
 
     Attributes
@@ -63,29 +93,45 @@ class Reduction:
             for each in fields(self):
                 file[each.name] = getattr(self, each.name)
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Reduction:
-        """Read what `save` wrote.
+    @property
+    def embedding_size(self) -> int:
+        """The student's dimension d."""
+        return len(self.components)
 
-        Raises
-        ------
-        InputError
-            The file is missing or no reduction.
-        """
-        try:
-            with h5py.File(path, "r") as file:
-                values = {each.name: file[each.name][()] for each in fields(cls)}
-        except (OSError, KeyError) as error:
-            raise InputError(f"{path} cannot be read as a reduction: {error}") from None
-        return cls(**values | {"n_samples": int(values["n_samples"])})
+    @property
+    def key(self) -> str:
+        """Name of the dataset of reduced embeddings, as the authors' files have it."""
+        return f"pca_ndata={self.n_samples}_emb={self.embedding_size}_kernel=linear"
 
 
-def embedding_key(reduction: Reduction) -> str:
-    """Name of the dataset of reduced embeddings, as the authors' files have it."""
-    return f"pca_ndata={reduction.n_samples}_emb={len(reduction.components)}_kernel=linear"
+def load_reduction(path: str | os.PathLike[str], allow_pickle: bool = False) -> Reduction:
+    """Read a reduction that `save` wrote.
+
+    Parameters
+    ----------
+    path
+        HDF5 file.
+    allow_pickle
+        Load a UMAP, which is a pickled object: whoever wrote the file can make it run any code.
+
+    Raises
+    ------
+    InputError
+        The file is missing or no reduction, or a UMAP and not allowed.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if "estimator" in file:
+                from l3embedding.umap_reduction import read_umap
+
+                return read_umap(file, allow_pickle)
+            values = {each.name: file[each.name][()] for each in fields(PcaReduction)}
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path} cannot be read as a reduction: {error}") from None
+    return PcaReduction(**values | {"n_samples": int(values["n_samples"])})
 
 
-def fit_pca(chunks: Iterable[NDArray[np.floating]], n_components: int) -> Reduction:
+def fit_pca(chunks: Iterable[NDArray[np.floating]], n_components: int) -> PcaReduction:
     """Fit standardisation and PCA in one pass.
 
     Parameters
@@ -123,7 +169,7 @@ def fit_pca(chunks: Iterable[NDArray[np.floating]], n_components: int) -> Reduct
     components = vectors[:, :n_components].T
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, np.newaxis], axis=1)
     explained = values[:n_components]
-    return Reduction(
+    return PcaReduction(
         mean=shift + offset,
         scale=scale,
         components=components * np.sign(largest),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data.progress import progress
 from data.shards import SPLITS, TEACHER_KEY, read_attributes, read_dataset, require_shards, write_reduced_shard
-from l3embedding.reduction import embedding_key, fit_pca
+from l3embedding.reduction import PcaReduction, Reduction, fit_pca
+from l3embedding.umap_reduction import UmapSettings, fit_umap
 from scripts.program import run_stage
 
 logger = logging.getLogger(__name__)
@@ -20,25 +24,30 @@ logger = logging.getLogger(__name__)
 def reduce(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
     """Fit and apply; see `l3embedding.reduction`. Shards that are there already are left alone."""
     samples = require_shards(inputs["sample_dir"])
-    reduction = fit_pca((read_dataset(path, TEACHER_KEY) for path in samples), parameters.student)
+    reduction = _fit(parameters, (read_dataset(path, TEACHER_KEY) for path in samples))
     reduction.save(output_dir / "phi.h5")
-    key = embedding_key(reduction)
-    explained = float(reduction.explained_variance_ratio.sum())
-    logger.info("%s explains %.1f %% of the sample's variance", key, 100 * explained)
+    results = {"embedding_key": reduction.key, "n_sampled": reduction.n_samples}
+    if isinstance(reduction, PcaReduction):
+        explained = reduction.explained_variance_ratio
+        logger.info("%s explains %.1f %% of the sample's variance", reduction.key, 100 * explained.sum())
+        results |= {"explained_variance_ratio": float(explained.sum()), "explained_variance_ratios": explained.tolist()}
     shards = [path for split in SPLITS for path in require_shards(inputs["audio_dir"] / split)]
     with progress("reducing", len(shards), "shards", logger) as bar:
         for path in shards:
             target = output_dir / path.parent.name / path.name
             if not target.is_file():
-                attributes = read_attributes(path) | {"embedding_key": key}
-                write_reduced_shard(target, key, reduction.transform(read_dataset(path, TEACHER_KEY)), attributes)
+                attributes = read_attributes(path) | {"embedding_key": reduction.key}
+                reduced = reduction.transform(read_dataset(path, TEACHER_KEY))
+                write_reduced_shard(target, reduction.key, reduced, attributes)
             bar.update(1)
-    return {
-        "embedding_key": key,
-        "n_sampled": reduction.n_samples,
-        "explained_variance_ratio": explained,
-        "explained_variance_ratios": reduction.explained_variance_ratio.tolist(),
-    }
+    return results
+
+
+def _fit(parameters: SimpleNamespace, chunks: Iterator[NDArray[np.float32]]) -> Reduction:
+    if parameters.approx_mode == "pca":
+        return fit_pca(chunks, parameters.student)
+    settings = UmapSettings(parameters.umap_n_neighbors, parameters.umap_min_dist, parameters.umap_metric)
+    return fit_umap(chunks, parameters.student, settings, parameters.random_state)
 
 
 if __name__ == "__main__":

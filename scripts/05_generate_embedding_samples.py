@@ -15,7 +15,7 @@ from data.sonyc_ust import ANNOTATIONS, TAXONOMY, find_clips, read_annotations, 
 from l3embedding.clips import embed_clips, reduce_clips
 from l3embedding.embedding import load_model
 from l3embedding.frontend import student_representation
-from l3embedding.reduction import Reduction
+from l3embedding.reduction import load_reduction
 from l3embedding.teachers import EmbeddingModel
 from scripts.program import load_teacher, run_stage
 
@@ -27,9 +27,9 @@ def generate(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir
         raise InputError(f"--{missing[0]} is missing; representation {parameters.representation} needs it.")
     clips = parameters.share.of(_clips(parameters.dataset, inputs["dataset_root"]))
     if parameters.representation == "reduced":
-        reduction = Reduction.load(inputs["phi"])
+        reduction = load_reduction(inputs["phi"], parameters.allow_pickle)
         skipped = reduce_clips(clips, inputs["features"] / CLIPS, reduction, output_dir / CLIPS)
-        return {"clips": len(clips) - len(skipped), "skipped": skipped, "embedding_size": len(reduction.components)}
+        return {"clips": len(clips) - len(skipped), "skipped": skipped, "embedding_size": reduction.embedding_size}
     model = load_teacher(parameters) if parameters.representation == "teacher" else _load_student(parameters, inputs)
     skipped = embed_clips(clips, model, output_dir / CLIPS, parameters.embedding_hop_size)
     return {

@@ -75,18 +75,45 @@ def test_every_command_of_the_readme_runs(command, small_run, tmp_path, request)
     if program == "make":
         does = {"demo": "sea run experiments/demo.yaml", "test": "-m pytest"}[words[0]]
         assert does in _run(["make", "-n", *words])
+    elif program == "cd":
+        # What the job does is tested with its parameters in tests/scripts/test_slurm.py.
+        cluster = request.getfixturevalue("cluster")
+        said = _run(["bash", "-c", command.replace("sbatch ", "sbatch --output=/dev/null ")], env=cluster.environment)
+        assert "Submitted batch job" in said
     elif program == "sea":
-        real = "esc10" in command
-        if real:
-            words = [word.replace("../shared/data", str(request.getfixturevalue("shared"))) for word in words]
-        folder = tmp_path / "real" if real else small_run
-        sizes = [word for each in (SMALL_REAL if real else SMALL) for word in ("--set", each)]
-        first = words.index("--set") if "--set" in words else len(words)
-        said = _run([*SEA, *words[:first], "--output-dir", folder, *sizes, *words[first:]])
-        assert "05-generate-embedding-samples" in said or "Table" in said or "Accuracy by fold" in said
+        _run_sea(command, words, small_run, tmp_path, request)
     else:
         assert program == "python", f"no test runs {command}"
         _evaluate(words, tmp_path)
+
+
+SAID = {"run": "Table|Accuracy by fold", "plan": "05-generate", "status": "05-generate", "logs": "epoch", "cancel": "."}
+
+
+def _run_sea(command: str, words: list[str], small_run: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Run a `sea` command at a small size; those on Slurm and those that look at a run share a folder."""
+    on_slurm = "--executor slurm" in command or words[0] in ("logs", "cancel") or words == ["status"]
+    sizes, folder, environment, expected = SMALL, small_run, os.environ, SAID[words[0]]
+    if "audio_root=" in command:
+        sizes, folder = SMALL_REAL, tmp_path / "real"
+        root = str(request.getfixturevalue("shared")) if "../shared/data" in command else str(tmp_path)
+        words = [word.replace("../shared/data", root).replace("=PATH", f"={root}") for word in words]
+    if on_slurm:
+        cluster = request.getfixturevalue("cluster")
+        folder, environment = folder.with_name("slurm"), cluster.environment
+        expected = "are queued" if words[0] == "run" else expected
+        if words[0] == "logs":
+            cluster.wait_until_idle()
+    if "paper/" in command:
+        # The real size costs nothing until it runs.
+        sizes = ["num_epochs=1"]
+    settings = [] if words[0] in ("logs", "cancel") or words == ["status"] else sizes
+    first = words.index("--set") if "--set" in words else len(words)
+    settings = [word for each in settings for word in ("--set", each)]
+    said = _run([*SEA, *words[:first], "--output-dir", folder, *settings, *words[first:]], env=environment)
+    assert re.search(expected, said), said
+    if "paper/" in command:
+        _run([*SEA, "cancel", "--output-dir", folder], env=environment)
 
 
 def _evaluate(words, folder: Path) -> None:

@@ -113,7 +113,8 @@ def learning_figure(report: Report) -> Picture | None:
 
 def variance_figure(report: Report) -> Picture | None:
     """Variance of the sample that phi keeps, by dimensions."""
-    runs = report.of_stage("02-fit-reduction")
+    # UMAP keeps no share of it.
+    runs = [run for run in report.of_stage("02-fit-reduction") if "explained_variance_ratios" in run.results]
     if not runs:
         return None
     figure, axes = plt.subplots(figsize=(7, 3))

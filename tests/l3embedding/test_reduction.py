@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from data.errors import InputError
-from l3embedding.reduction import Reduction, embedding_key, fit_pca
+from l3embedding.reduction import fit_pca, load_reduction
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def test_the_reduced_sample_is_uncorrelated_and_its_variance_the_explained_one(e
 def test_what_was_saved_reduces_the_same(embeddings, tmp_path):
     reduction = fit_pca([embeddings], 4)
     reduction.save(tmp_path / "phi.h5")
-    loaded = Reduction.load(tmp_path / "phi.h5")
+    loaded = load_reduction(tmp_path / "phi.h5")
     np.testing.assert_array_equal(loaded.transform(embeddings), reduction.transform(embeddings))
-    assert embedding_key(loaded) == "pca_ndata=400_emb=4_kernel=linear"
+    assert loaded.key == "pca_ndata=400_emb=4_kernel=linear"
 
 
 def test_a_sample_that_cannot_carry_the_dimensions_is_refused_with_the_reason(rng):
@@ -88,4 +88,4 @@ def test_embeddings_of_another_teacher_and_other_files_are_refused(embeddings, t
         fit_pca([embeddings], 4).transform(embeddings[:, :9])
     (tmp_path / "phi.h5").write_text("no")
     with pytest.raises(InputError, match=r"phi.h5 cannot be read as a reduction"):
-        Reduction.load(tmp_path / "phi.h5")
+        load_reduction(tmp_path / "phi.h5")

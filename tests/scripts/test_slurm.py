@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -18,21 +16,12 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.scripts.conftest import TINY, figures, sea
-from tests.support.slurm_cluster import PROGRAMS, SlurmCluster
+from tests.support.slurm_cluster import SlurmCluster
 
 UPSTREAM = REPOSITORY / "jobs" / "emb_approx_mse" / "upstream"
 DOWNSTREAM = REPOSITORY / "jobs" / "emb_approx_mse" / "downstream" / "sonyc_ust"
 SLOW = ("num_epochs=150", "patience=150", "plateau_patience=150", "checkpoint_interval=150")
 """Training that lasts half a minute, so that it can be disturbed."""
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[SlurmCluster]:
-    """Two nodes, which end with the module."""
-    if missing := [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]:
-        pytest.skip(f"Slurm is not installed ({', '.join(missing)}); .ci/run installs it")
-    with tempfile.TemporaryDirectory(prefix="sea-") as folder, SlurmCluster(Path(folder)) as started:
-        yield started
 
 
 def _wait(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
@@ -49,10 +38,6 @@ def _submit(cluster: SlurmCluster, folder: Path, *arguments: object) -> None:
 
 def _states(cluster: SlurmCluster, *options: str) -> list[str]:
     return cluster.run("squeue", "--states=all", "--array", "--noheader", "--format=%T", *options).split()
-
-
-def _is_idle(cluster: SlurmCluster) -> bool:
-    return not cluster.run("squeue", "--noheader").strip()
 
 
 def _status(cluster: SlurmCluster, folder: Path) -> str:
@@ -117,7 +102,7 @@ def test_the_chain_ends_with_the_tables_of_a_local_run(cluster, undisturbed, tmp
     def ended() -> bool:
         clips = "05-generate-embedding-samples teacher"
         running.append(cluster.run("squeue", "-h", "-t", "running", "-j", _job_of(folder, clips)).count("\n"))
-        return _is_idle(cluster)
+        return cluster.is_idle()
 
     _wait(ended, "the chain", 300)
     assert max(running) <= 2
@@ -132,7 +117,7 @@ def test_the_chain_ends_with_the_tables_of_a_local_run(cluster, undisturbed, tmp
 def test_a_failing_stage_cancels_what_depends_on_it_and_status_says_why(cluster, tmp_path):
     folder = tmp_path / "run"
     _submit(cluster, folder, "--set", "sample_size=3", "--until", "3")
-    _wait(lambda: _is_idle(cluster), "the chain")
+    cluster.wait_until_idle()
     status = _status(cluster, folder)
     assert "failed" in _of(status, "02-fit-reduction")
     assert "PCA to 8 dimensions needs more than 8 embeddings" in _of(status, "02-fit-reduction")
@@ -141,7 +126,7 @@ def test_a_failing_stage_cancels_what_depends_on_it_and_status_says_why(cluster,
     # Mended and run again, it goes on from what is done.
     said = sea("run", TINY, "--executor", "slurm", "--output-dir", folder, "--until", "2", env=cluster.environment)
     assert "2 of 4 tasks are queued" in said.stdout, said.stdout + said.stderr
-    _wait(lambda: _is_idle(cluster), "the chain")
+    cluster.wait_until_idle()
     assert "done" in _of(_status(cluster, folder), "02-fit-reduction")
 
 
@@ -151,7 +136,7 @@ def test_a_job_that_is_warned_saves_requeues_itself_and_ends_bit_for_bit_the_sam
     log = reduced / "logs" / "03-train-approx-embedding.log"
     _wait(lambda: "is queued again" in log.read_text(), "the requeue")
     assert "stopped in epoch" in log.read_text()
-    _wait(lambda: _is_idle(cluster), "training", 240)
+    cluster.wait_until_idle(240)
     assert "Restarts=1" in cluster.run("scontrol", "show", "job", job)
     assert "taking up after epoch" in log.read_text()
     assert len(list((reduced / "03-train-approx-embedding" / "timeouts").glob("*.json"))) == 1
@@ -161,7 +146,7 @@ def test_a_job_that_is_warned_saves_requeues_itself_and_ends_bit_for_bit_the_sam
 def test_a_job_that_runs_into_its_time_limit_too_often_is_not_requeued(cluster, reduced):
     job = _train(cluster, reduced, "max_timeouts=0")
     cluster.run("scancel", "--batch", "--signal=USR1", job)
-    _wait(lambda: _is_idle(cluster), "the end")
+    cluster.wait_until_idle()
     assert _states(cluster, "--jobs", job) == ["FAILED"]
     assert "is not requeued; give it more time" in _of(_status(cluster, reduced), "03-train-approx-embedding")
 
@@ -173,7 +158,7 @@ def test_the_time_limit_itself_warns_the_program(cluster, reduced):
     _wait(lambda: "asked to stop by SIGUSR1" in log.read_text(), "the warning")
     _wait(lambda: "Restarts=1" in cluster.run("scontrol", "show", "job", job), "the requeue")
     sea("cancel", "--output-dir", reduced, env=cluster.environment)
-    _wait(lambda: _is_idle(cluster), "the end")
+    cluster.wait_until_idle()
     assert "cancelled" in _of(_status(cluster, reduced), "03-train-approx-embedding")
 
 
@@ -182,7 +167,7 @@ def test_preemption_requeues_without_counting(cluster, reduced, whole_history):
     urgent = cluster.run("sbatch", "--parsable", "-p", "urgent", "-N2", "-n4", "-o/dev/null", "--wrap=sleep 5").strip()
     log = reduced / "logs" / "03-train-approx-embedding.log"
     _wait(lambda: "asked to stop" in log.read_text(), "the preemption")
-    _wait(lambda: _is_idle(cluster), "training", 240)
+    cluster.wait_until_idle(240)
     assert _states(cluster, "--jobs", urgent) == ["COMPLETED"]
     _assert_same_training(reduced, whole_history)
 
@@ -195,14 +180,14 @@ def test_a_node_that_dies_costs_time_and_nothing_else(cluster, reduced, whole_hi
     cluster.start_node(node)
     log = reduced / "logs" / "03-train-approx-embedding.log"
     _wait(lambda: "taking up after epoch" in log.read_text(), "the requeued job", 180)
-    _wait(lambda: _is_idle(cluster), "training", 240)
+    cluster.wait_until_idle(240)
     _assert_same_training(reduced, whole_history)
 
 
 def test_training_shares_its_batches_among_the_tasks_of_its_allocation(cluster, reduced):
     two_nodes = "sbatch=['03: --nodes=2 --ntasks=2 --cpus-per-task=1']"
     _submit(cluster, reduced, "--from", "3", "--until", "3", "--set", two_nodes)
-    _wait(lambda: _is_idle(cluster), "training")
+    cluster.wait_until_idle()
     log = (reduced / "logs" / "03-train-approx-embedding.log").read_text()
     assert "done" in _of(_status(cluster, reduced), "03-train-approx-embedding"), log
     assert "training on 2 devices in 2 tasks" in log
@@ -231,7 +216,7 @@ def test_a_launcher_killed_between_two_sbatch_calls_leaves_nothing_orphaned_or_d
     _submit(cluster, folder)
     names = cluster.run("squeue", "--noheader", "--format=%j", "-S", "i").splitlines()
     assert len(names) == len(set(names)) >= 13, names
-    _wait(lambda: _is_idle(cluster), "the chain", 300)
+    cluster.wait_until_idle(300)
     assert figures(folder) == figures(undisturbed[0])
 
 
@@ -246,7 +231,7 @@ def test_a_second_launch_keeps_what_is_queued_and_replaces_what_has_changed(clus
     assert _job_of(folder, "03-train-approx-embedding") != first["03-train-approx-embedding"]
     assert _states(cluster, "--jobs", first["03-train-approx-embedding"]) == ["CANCELLED"]
     sea("cancel", "--output-dir", folder, env=cluster.environment)
-    _wait(lambda: _is_idle(cluster), "the end")
+    cluster.wait_until_idle()
 
 
 @pytest.mark.parametrize(
@@ -263,7 +248,7 @@ def test_a_chain_that_cannot_run_is_refused_before_the_first_sbatch(cluster, tmp
     ended = sea(*command, env=cluster.environment)
     assert ended.returncode == 2
     assert said.lower() in ended.stderr.lower()
-    assert _is_idle(cluster)
+    assert cluster.is_idle()
     assert not (tmp_path / "run" / "slurm" / "jobs.jsonl").exists()
 
 

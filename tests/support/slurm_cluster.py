@@ -123,6 +123,14 @@ class SlurmCluster:
         ended = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
         return ended.stdout
 
+    def is_idle(self) -> bool:
+        """Whether nothing waits or runs."""
+        return not self.run("squeue", "--noheader").strip()
+
+    def wait_until_idle(self, seconds: float = 300) -> None:
+        """Wait until nothing waits or runs."""
+        _wait(self.is_idle, "the end of all jobs", seconds)
+
     def start_controller(self) -> None:
         """Start slurmctld."""
         self._start("slurmctld", ["slurmctld", "-D", "-f", str(self.folder / "slurm.conf")])
@@ -263,7 +271,7 @@ def _wait(condition: Callable[[], bool], what: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{what} did not come up within {seconds:.0f} s")
+            raise RuntimeError(f"{what}: not within {seconds:.0f} s")
         time.sleep(0.1)
 
 
