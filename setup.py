@@ -5,6 +5,8 @@ from setuptools import setup
 # TensorFlow is in the extras `cpu` and `gpu`, since its builds differ; environment.yml repeats this list.
 REQUIRES = [
     "ai-edge-litert>=2.0,<3",
+    "google-auth>=2.28,<3",
+    "gspread>=6.1,<7",
     "h5py>=3.11,<3.15",
     "jinja2>=3.1,<4",
     "keras>=3.8,<4",
@@ -15,6 +17,7 @@ REQUIRES = [
     "platformdirs>=4.2,<5",
     "pydantic>=2.7,<3",
     "pyyaml>=6.0,<7",
+    "requests>=2.31,<3",
     "scikit-learn>=1.5,<2",
     "scipy>=1.13,<2",
     "soundfile>=0.12.1,<1",
@@ -28,7 +31,9 @@ EXTRAS = {
     "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
     # Releases are dated development versions, and there are no others.
     "edge": ["tflite-micro>=0.dev20250101"],
-    "test": ["hypothesis>=6.100,<7", "pytest>=8,<10", "ruff>=0.17,<0.18"],
+    # Only for a token that an oauth2client flow stored; it is no longer maintained.
+    "oauth2client": ["oauth2client>=4.1.3,<5"],
+    "test": ["hypothesis>=6.100,<7", "oauth2client>=4.1.3,<5", "pytest>=8,<10", "ruff>=0.17,<0.18"],
     "benchmark": ["dppy>=0.3.3,<0.4"],
 }
 
@@ -38,7 +43,16 @@ setup(
     description="Specialized Embedding Approximation: distil a large audio embedding for one domain",
     license="MIT",
     python_requires=">=3.11,<3.13",
-    packages=["classifier", "data", "jobs", "jobs.slurm", "l3embedding", "scripts", "scripts.report"],
+    packages=[
+        "classifier",
+        "data",
+        "jobs",
+        "jobs.slurm",
+        "l3embedding",
+        "l3embedding.tracking",
+        "scripts",
+        "scripts.report",
+    ],
     package_data={"scripts.report": ["*.j2"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,

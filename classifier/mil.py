@@ -11,7 +11,7 @@ Cartwright et al., SONYC Urban Sound Tagging, DCASE 2019 workshop: the baseline.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import keras
@@ -92,6 +92,7 @@ def train_mil(
     settings: MilSettings,
     seed: int,
     held_out: NDArray[np.bool_],
+    on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train the classifier, and keep the epoch of the lowest loss on the clips held out.
 
@@ -107,6 +108,8 @@ def train_mil(
         Of the initial weights and of the order of the clips.
     held_out
         bool `[clips]`: those that choose the epoch, and are not learned from.
+    on_epoch
+        Takes each row of the history when its epoch ends.
 
     Returns
     -------
@@ -125,7 +128,7 @@ def train_mil(
         epochs=settings.num_epochs,
         batch_size=settings.batch_size,
         verbose=0,
-        callbacks=[stop, _EpochLines(settings.num_epochs)],
+        callbacks=[stop, _EpochLines(settings.num_epochs, on_epoch)],
     ).history
     # Keras restores the best weights only if it stopped early.
     model.set_weights(stop.best_weights)
@@ -140,14 +143,17 @@ def prior_prediction(targets: NDArray[np.float32], n: int) -> NDArray[np.float64
 
 
 class _EpochLines(keras.callbacks.Callback):
-    """A line in the log now and then."""
+    """Every epoch told to whom it concerns, and a line in the log now and then."""
 
-    def __init__(self, num_epochs: int) -> None:
+    def __init__(self, num_epochs: int, on_epoch: Callable[[dict[str, float]], None]) -> None:
         super().__init__()
         self._num_epochs = num_epochs
+        self._on_epoch = on_epoch
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        if logs and (epoch + 1) % _LOG_EPOCHS == 0:
+        logs = logs or {}
+        self._on_epoch({"epoch": epoch + 1, "train_loss": float(logs["loss"]), "valid_loss": float(logs["val_loss"])})
+        if (epoch + 1) % _LOG_EPOCHS == 0:
             logger.info(
                 "epoch %d of %d: loss %.4f, held-out loss %.4f",
                 epoch + 1,

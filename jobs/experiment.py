@@ -148,6 +148,10 @@ class Experiment(BaseModel):
     logistic_c: PositiveFloat = Field(0.1, description="Inverse regularisation of the fold classifier")
     classifier_seeds: tuple[int, ...] = Field((0,), description="Seeds of the classifier; one run each")
 
+    # The Google Sheet that is kept up with the runs
+    gsheet_id: str = Field("", description="Id of the sheet, from its URL; by default $GSHEET_ID")
+    google_dev_app_name: str = Field("", description="Name of the sheet; by default $GOOGLE_DEV_APP_NAME")
+
     # Slurm: these say how the work is done, never what comes of it
     array_tasks: PositiveInt = Field(15, description="Tasks of an array job, which share sensors or clips")
     array_throttle: PositiveInt = Field(4, description="Tasks of one array that may run at a time")
@@ -171,6 +175,12 @@ class Experiment(BaseModel):
         if self.approx_mode == "umap" and "reduced" in self.representations and not self.allow_pickle:
             raise ValueError("representations name 'reduced', which loads a pickled UMAP; say allow_pickle: true")
         return self
+
+    @property
+    def sheet_variables(self) -> dict[str, str]:
+        """The environment variables by which the programs learn of the sheet, where the experiment names one."""
+        named = {"GSHEET_ID": self.gsheet_id, "GOOGLE_DEV_APP_NAME": self.google_dev_app_name}
+        return {name: value for name, value in named.items() if value}
 
 
 class Sweep(typing.NamedTuple):

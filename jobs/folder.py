@@ -113,6 +113,11 @@ class StageFolder:
         text = json.dumps([_FORMAT, self.stage, dict(self.parameters), inputs], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def run_id(self) -> str:
+        """Names this folder's output of this signature, whoever makes it and in however many attempts."""
+        return hashlib.sha256(f"{self.signature} {self.path.resolve()}".encode()).hexdigest()[:12]
+
     def is_done(self) -> bool:
         """Say whether the folder holds the finished result of these parameters and inputs."""
         done = self.path / DONE
@@ -193,8 +198,19 @@ class StageFolder:
         write_json(self._part_file(share), self._outcome(results, started))
 
     @contextmanager
-    def gathering(self, share: Share) -> Iterator[list[dict[str, Any]] | None]:
-        """Yield what all tasks found, to one task only: the last to finish; None to the others."""
+    def gathering(self, share: Share, results: Mapping[str, Any]) -> Iterator[list[dict[str, Any]] | None]:
+        """Yield what all tasks found, to one task only: the last to finish; None to the others.
+
+        Parameters
+        ----------
+        share
+            Of the caller.
+        results
+            What the caller found; all there is, if it did the whole.
+        """
+        if share == WHOLE:
+            yield [dict(results)]
+            return
         with self._locked(_FINISH, float("inf")):
             parts = [self.part(Share(index, share.count)) for index in range(share.count)]
             yield None if self.is_done() or None in parts else [part for part in parts if part is not None]
@@ -298,6 +314,20 @@ class StageFolder:
         aside.mkdir()
         for entry in entries:
             shutil.move(entry, aside / entry.name)
+
+
+def ancestors(inputs: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
+    """The records (`done.json`) of all stages that inputs came of, the nearest first."""
+    seen: set[Path] = set()
+    todo = [Path(path).resolve() for path in inputs.values()]
+    while todo:
+        path = todo.pop(0)
+        folder = next((each for each in (path, *path.parents) if (each / DONE).is_file()), None)
+        if folder is None or folder in seen:
+            continue
+        seen.add(folder)
+        yield (record := read_json(folder / DONE))
+        todo += map(Path, record.get("inputs", {}).values())
 
 
 def stage_folders(run_dir: Path) -> list[Path]:

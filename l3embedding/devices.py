@@ -47,10 +47,13 @@ class Devices:
         TensorFlow's, for several devices; None for one.
     is_chief
         Whether this process writes the results. Of several, exactly one does.
+    gpus
+        How many of them are GPUs.
     """
 
     strategy: tf.distribute.Strategy | None = None
     is_chief: bool = True
+    gpus: int = 0
 
     @property
     def count(self) -> int:
@@ -108,14 +111,14 @@ def find_devices(folder: Path) -> Devices:
         )
         devices = _meet(folder / f"tasks-{step}", rank, tasks)
     elif len(gpus) > 1:
-        devices = Devices(tf.distribute.MirroredStrategy())
+        devices = Devices(tf.distribute.MirroredStrategy(), gpus=len(gpus))
     else:
-        return ONE_DEVICE
+        return Devices(gpus=len(gpus))
     logger.info("training on %d devices in %d tasks, each batch shared among them", devices.count, tasks)
     return devices
 
 
-def _meet(folder: Path, rank: int, tasks: int) -> Devices:
+def _meet(folder: Path, rank: int, tasks: int, gpus: int) -> Devices:
     """Tell the other tasks where this one is, and wait until all have.
 
     The first task makes the folder, when it has made the stage's its own.
@@ -136,7 +139,8 @@ def _meet(folder: Path, rank: int, tasks: int) -> Devices:
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": addresses}), task_type="worker", task_id=rank, rpc_layer="grpc"
     )
-    return Devices(tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver), is_chief=rank == 0)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    return Devices(strategy, is_chief=rank == 0, gpus=gpus * tasks)
 
 
 def _wait(condition: Callable[[], bool], folder: Path, deadline: float) -> None:

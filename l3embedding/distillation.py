@@ -158,6 +158,7 @@ def train_student(
     output_dir: Path,
     should_stop: Callable[[], bool] = lambda: False,
     devices: Devices = ONE_DEVICE,
+    on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> pd.DataFrame:
     """Train a student's network, or go on where an earlier run in the same folder stopped.
 
@@ -177,6 +178,8 @@ def train_student(
         Asked before each batch; if it says so, training saves where it stands and returns.
     devices
         What trains; `network` was built in their scope.
+    on_epoch
+        Takes each new row of the history, once it is saved.
 
     Returns
     -------
@@ -212,6 +215,7 @@ def train_student(
         if devices.is_chief:
             _save_models(network, representation, schedule, advanced, settings, output_dir)
             _save_state(network, advanced, history, logs, output_dir)
+            on_epoch(row)
         schedule = advanced
         network.optimizer.learning_rate = schedule.learning_rate
         _say(row, schedule, settings)

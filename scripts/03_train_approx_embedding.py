@@ -48,9 +48,18 @@ def train(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: P
             representation, tuple(filters), parameters.student_head, pairs["train"], parameters.random_state
         )
     settings = TrainingSettings(**{each.name: getattr(parameters, each.name) for each in fields(TrainingSettings)})
+    parameters.track.note(embedding_key=shards["train"][0].key, embedding_size=size, gpus=devices.gpus)
     with stop_deferred() as should_stop:
         history = train_student(
-            network, representation, pairs["train"], pairs["validate"], settings, output_dir, should_stop, devices
+            network,
+            representation,
+            pairs["train"],
+            pairs["validate"],
+            settings,
+            output_dir,
+            should_stop,
+            devices,
+            parameters.track.epoch,
         )
     if not devices.is_chief:
         return {}

@@ -63,7 +63,7 @@ def _classify_sonyc_ust(parameters: SimpleNamespace, root: Path, features: Path,
     )
     held_out = choose_held_out(sensor_ids(annotations, targets.index), np.random.default_rng(parameters.seed))
     labels = targets.to_numpy(np.float32)
-    model, history = train_mil(train, labels, settings, parameters.seed, held_out)
+    model, history = train_mil(train, labels, settings, parameters.seed, held_out, parameters.track.epoch)
     predictions = pd.DataFrame(model.predict(validate, verbose=0), truth.index, taxonomy.coarse_columns)
     for name, table in (("predictions.csv", predictions.reset_index()), ("history.csv", history)):
         with atomic_path(output_dir / name) as temporary:

@@ -27,6 +27,8 @@ from jobs.folder import LOCK_PATIENCE_S, WHOLE, Share, StageFolder
 from jobs.slurm.requeue import end_job
 from jobs.stages import STAGES, Stage, TaskParameters, parameter_field
 from jobs.stopping import StopRequested, stop_on_signals
+from l3embedding.tracking.journal import Journal
+from scripts.track import TRACKED, Track, tracked
 
 if typing.TYPE_CHECKING:
     from l3embedding.teachers import EmbeddingModel
@@ -67,40 +69,50 @@ def run_stage(name: str, work: Work, gather: Gather | None = None, argv: Sequenc
     share = Share(arguments["task_index"], arguments["num_tasks"]) if stage.divisible else WHOLE
     patience_s = math.inf if arguments["wait"] else LOCK_PATIENCE_S
     start_logging()
+    sheet = (arguments.get("gsheet_id", ""), arguments.get("google_dev_app_name", ""))
     try:
         with stop_on_signals():
             if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and int(os.environ["SLURM_PROCID"]) > 0:
                 return say_errors(lambda: _help_in(folder, work))
-            return say_errors(lambda: _work_in(folder, share, patience_s, work, gather))
+            return say_errors(lambda: _work_in(folder, share, patience_s, work, gather, sheet))
     except StopRequested as stop:
-        return end_job(stop, folder.path, arguments["max_timeouts"])
+        journal = Journal(folder.path, None if share == WHOLE else share.index)
+        return end_job(stop, folder.path, arguments["max_timeouts"], journal.status)
 
 
-def _work_in(folder: StageFolder, share: Share, patience_s: float, work: Work, gather: Gather | None) -> None:
+def _work_in(
+    folder: StageFolder, share: Share, patience_s: float, work: Work, gather: Gather | None, sheet: tuple[str, str]
+) -> None:
     with folder.opened(share, patience_s):
         if folder.is_done():
             logger.info("%s is done already", folder.path)
             return
         started = time.time()
-        if gather is None:
-            folder.finish(work(SimpleNamespace(**folder.parameters), folder.inputs, folder.path), started)
-            return
-        results = folder.part(share)
-        if results is None:
-            results = work(SimpleNamespace(**folder.parameters, share=share), folder.inputs, folder.path)
-        if share == WHOLE:
-            folder.finish(gather([dict(results)], folder.path), started)
-            return
-        folder.finish_part(share, results, started)
-        with folder.gathering(share) as parts:
-            if parts is not None:
-                folder.finish(gather(parts, folder.path), started)
+        with tracked(folder, share, *sheet) as (track, journal):
+            parameters = SimpleNamespace(**folder.parameters, track=track)
+            if gather is None:
+                results = work(parameters, folder.inputs, folder.path)
+                folder.finish(results, started)
+                journal.status("finished", results=results)
+                return
+            results = folder.part(share)
+            if results is None:
+                parameters.share = share
+                results = work(parameters, folder.inputs, folder.path)
+            if share != WHOLE:
+                folder.finish_part(share, results, started)
+                journal.status("finished")
+            with folder.gathering(share, results) as parts:
+                if parts is not None:
+                    results = gather(parts, folder.path)
+                    folder.finish(results, started)
+                    journal.status("finished", results=results)
 
 
 def _help_in(folder: StageFolder, work: Work) -> None:
     """Work beside the first task of a Slurm step, which owns the folder and writes the results."""
     if not folder.is_done():
-        work(SimpleNamespace(**folder.parameters), folder.inputs, folder.path)
+        work(SimpleNamespace(**folder.parameters, track=Track()), folder.inputs, folder.path)
 
 
 def say_errors(action: Callable[[], Any]) -> int:
@@ -135,6 +147,11 @@ def stage_parser(stage: Stage) -> argparse.ArgumentParser:
     jobs = parser.add_argument_group("as one of several jobs")
     jobs.add_argument("--wait", action="store_true", help="wait for another run that writes to the folder")
     jobs.add_argument("--max-timeouts", type=int, default=10, help="times a Slurm job asks for more time, at most")
+    if stage.name in TRACKED:
+        sheet = parser.add_argument_group("Google Sheet")
+        sheet.add_argument("--gsheet-id", default=os.environ.get("GSHEET_ID", ""), help="whose row is kept up to date")
+        name = os.environ.get("GOOGLE_DEV_APP_NAME", "")
+        sheet.add_argument("--google-dev-app-name", default=name, help="name of that sheet")
     if stage.divisible:
         jobs.add_argument("--task-index", type=int, default=0, help="which of the tasks that share the work this is")
         jobs.add_argument("--num-tasks", type=int, default=1, help="how many tasks share the work")

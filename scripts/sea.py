@@ -10,7 +10,7 @@ import subprocess
 import sys
 import typing
 from collections.abc import Sequence
-from dataclasses import astuple, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from data.errors import InputError
@@ -19,6 +19,7 @@ from jobs.chain import Task, build_chain
 from jobs.experiment import Sweep, read_experiment
 from jobs.local import StageFailed, folder_of, local_log, run_tasks
 from scripts.program import say_errors, start_logging
+from scripts.runs import add_commands, print_table
 
 if typing.TYPE_CHECKING:
     from jobs.slurm.submit import Job
@@ -56,6 +57,7 @@ def _run(arguments: argparse.Namespace) -> None:
     write_json(output_dir / OVERRIDES, arguments.set)
     selected = _select(tasks, arguments.first, arguments.last)
     logger.info("%s: %d tasks, output in %s", arguments.experiment, len(selected), output_dir)
+    os.environ.update(sweep.experiments[0].sheet_variables)
     if arguments.executor == "slurm":
         _submit(sweep, tasks, selected, output_dir)
         return
@@ -110,12 +112,7 @@ def _status(arguments: argparse.Namespace) -> None:
 
     _, output_dir, tasks = _chain(arguments)
     lines, remark = run_status(_outlook(tasks), output_dir)
-    shown = [tuple(each.name for each in fields(lines[0])), *(astuple(line) for line in lines)]
-    # A column that says nothing is left out.
-    columns = [column for column in zip(*shown, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in columns]
-    for row in zip(*columns, strict=True):
-        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table([asdict(line) for line in lines])
     if remark:
         print(f"# Without Slurm's word: {remark}")
 
@@ -221,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--executor", choices=["local", "slurm"], default="local", help="who runs the stages")
             command.add_argument("--from", dest="first", metavar="N", type=int, default=0, help="first stage (0 to 7)")
             command.add_argument("--until", dest="last", metavar="N", type=int, default=7, help="last stage (0 to 7)")
+    add_commands(commands)
     return parser
 
 

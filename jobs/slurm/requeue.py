@@ -14,6 +14,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from data.files import read_json, write_json
@@ -26,7 +27,7 @@ STOPPED = 75
 _KILL_WAIT_S = 60.0
 
 
-def end_job(stop: StopRequested, folder: Path, max_timeouts: int) -> int:
+def end_job(stop: StopRequested, folder: Path, max_timeouts: int, record: Callable[[str], None]) -> int:
     """Requeue the Slurm job that this process is, if it was warned.
 
     Parameters
@@ -37,33 +38,40 @@ def end_job(stop: StopRequested, folder: Path, max_timeouts: int) -> int:
         The stage's folder, which keeps count.
     max_timeouts
         How often one job may run into its time limit and be requeued.
+    record
+        Takes the status that the run has now: requeued or stopped.
 
     Returns
     -------
     Exit status, for a process that is not killed by being requeued.
     """
-    job_id = os.environ.get("SLURM_JOB_ID")
     logger.info("%s; what is finished is saved, and the same command goes on from there", stop)
-    if stop.signal is not signal.SIGUSR1 or job_id is None:
-        return STOPPED
+    job_id = os.environ.get("SLURM_JOB_ID")
+    if stop.signal is signal.SIGUSR1 and job_id is not None:
+        # Being requeued kills us, which is no request to stop.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        refusal = _requeue(job_id, folder, max_timeouts, record)
+        if refusal is None:
+            logger.info("job %s is queued again", job_id)
+            time.sleep(_KILL_WAIT_S)
+            return STOPPED
+        logger.error("error: %s", refusal)
+    record("stopped")
+    return STOPPED
+
+
+def _requeue(job_id: str, folder: Path, max_timeouts: int, record: Callable[[str], None]) -> str | None:
+    """Ask Slurm to queue the job again; returns why that cannot be, if it cannot."""
     job = _show_job(job_id)
     if job is None:
-        logger.error("scontrol cannot be run here, so job %s cannot requeue itself; submit it again.", job_id)
-        return STOPPED
+        return f"scontrol cannot be run here, so job {job_id} cannot requeue itself; submit it again."
     if not was_preempted(job) and not _count_timeout(folder, job_id, max_timeouts):
-        logger.error(
-            "job %s has run into its time limit %d times and is not requeued; give it more time.", job_id, max_timeouts
-        )
-        return STOPPED
-    # Being requeued kills us, which is no request to stop.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return f"job {job_id} has run into its time limit {max_timeouts} times and is not requeued; give it more time."
+    record("requeued")
     requeued = subprocess.run(["scontrol", "requeue", job_id], capture_output=True, text=True, check=False)
     if requeued.returncode:
-        logger.error("job %s cannot be requeued: %s; submit it again.", job_id, requeued.stderr.strip())
-        return STOPPED
-    logger.info("job %s is queued again", job_id)
-    time.sleep(_KILL_WAIT_S)
-    return STOPPED
+        return f"job {job_id} cannot be requeued: {requeued.stderr.strip()}; submit it again."
+    return None
 
 
 def was_preempted(job: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +29,18 @@ class JobSettings:
     array_throttle: int
     max_timeouts: int
     sbatch: tuple[str, ...]
+    sheet_variables: Mapping[str, str]
 
     @classmethod
     def of(cls, experiment: Experiment) -> JobSettings:
         """Pick them out of an experiment."""
-        return cls(experiment.array_tasks, experiment.array_throttle, experiment.max_timeouts, experiment.sbatch)
+        return cls(
+            experiment.array_tasks,
+            experiment.array_throttle,
+            experiment.max_timeouts,
+            experiment.sbatch,
+            experiment.sheet_variables,
+        )
 
     def num_tasks(self, task: Task) -> int:
         """How many array tasks share a task's work; 1 is no array."""
@@ -84,7 +92,7 @@ def build_script(task: Task, header: str, settings: JobSettings, cwd: Path, log_
         f"#SBATCH --chdir={_quote(str(cwd.resolve()))}",
         f"#SBATCH --output={_quote(str((cwd / log).resolve()).replace('%', '%%').replace('@TASK@', '%a'))}",
     ]
-    words = [f"--{word}" for word in ("wait",)] + ["--max-timeouts", str(settings.max_timeouts)]
+    words = ["--wait", "--max-timeouts", str(settings.max_timeouts)]
     if num_tasks > 1:
         directives.append(f"#SBATCH --array=0-{num_tasks - 1}%{settings.array_throttle}")
     lines = [shlex.join(words)]
@@ -99,6 +107,7 @@ def build_script(task: Task, header: str, settings: JobSettings, cwd: Path, log_
             *directives,
             "",
             f': "${{SEA_PYTHON:={python}}}"',
+            *(f"export {name}={shlex.quote(value)}" for name, value in settings.sheet_variables.items()),
             f"source {shlex.quote(str(JOBS / 'activate.sh'))}",
             command,
             "",

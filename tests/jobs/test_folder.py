@@ -93,7 +93,7 @@ def test_tasks_share_a_stage_and_the_last_gathers_what_all_found(tmp_path):
         share, folder = Share(index, 3), _folder(tmp_path / "a")
         with folder.opened(share):
             folder.finish_part(share, {"items": share.of(range(8))}, time.time())
-            with folder.gathering(share) as parts:
+            with folder.gathering(share, {}) as parts:
                 if parts is not None:
                     gathered.append(parts)
                     folder.finish({"items": sorted(sum((part["items"] for part in parts), []))}, time.time())

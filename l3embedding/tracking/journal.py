@@ -1,0 +1,214 @@
+"""The journal: what a run was told, how each epoch went and how it ended, written down as it happens.
+
+A journal is a file of JSON lines in the run's own folder, and needs nothing but a disk. Every line is
+one event with the time of it:
+
+===========  ===========================================================================================
+`started`    run id, stage, configuration, inputs, host, user, job, commit; again for every attempt
+`noted`      facts that the run has found out, such as the name of its teacher
+`epoch`      the metrics of an epoch
+`status`     `finished` with the results, `requeued`, `stopped`, or `failed` with the error
+===========  ===========================================================================================
+
+A run that several tasks share has a journal for each of them. Journals are merged, not trusted: events
+may come in any order and more than once, and a last line that a kill has torn is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+PATTERN = "journal*.jsonl"
+
+Event = dict[str, Any]
+
+
+class Journal:
+    """Writes one run's events, or those of one of the tasks that share it; never raises.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    task
+        Which of several tasks; None if there is one.
+    """
+
+    def __init__(self, folder: Path, task: int | None = None) -> None:
+        self.path = folder / ("journal.jsonl" if task is None else f"journal-{task:04d}.jsonl")
+        self._task = task
+
+    def append(self, event: str, **values: Any) -> None:
+        """Add an event. A disk that is full costs the line, and must not cost the run."""
+        entry: Event = {"time": datetime.now(UTC).isoformat(timespec="microseconds"), "event": event}
+        if self._task is not None:
+            entry["task"] = self._task
+        try:
+            with open(self.path, "a+b") as file:
+                # After a torn line, a new one.
+                torn = file.tell() and _last_byte(self.path) != b"\n"
+                line = json.dumps(entry | _plain(values), allow_nan=False, default=str)
+                file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            logger.warning("%s cannot be written: %s", self.path, error)
+
+    def status(self, status: str, **values: Any) -> None:
+        """Add how the run stands: finished, requeued, stopped or failed."""
+        self.append("status", status=status, **values)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the journals of one run say.
+
+    Attributes
+    ----------
+    folder
+        Where they lie.
+    run_id
+        Of the output folder and all that decides the result: the same for every attempt.
+    stage
+        Its name.
+    status
+        running, requeued, stopped, failed or finished.
+    started, updated
+        Times of the first and the last event, ISO 8601.
+    facts
+        Parameters, inputs, host, user, job id, commit and what was noted, of the last attempt.
+    epochs
+        Metrics of each, in order.
+    results
+        Of a finished run.
+    error
+        Of a failed one.
+    """
+
+    folder: Path
+    run_id: str
+    stage: str
+    status: str
+    started: str
+    updated: str
+    facts: Mapping[str, Any]
+    epochs: tuple[Mapping[str, Any], ...] = ()
+    results: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Read a journal; a line that is no event, such as a torn one, is passed over."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return
+    for line in content.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and {"time", "event"} <= event.keys():
+            yield event
+
+
+def merge(*journals: Iterable[Event]) -> list[Event]:
+    """All events, each once, in the order of their times."""
+    lines = {json.dumps(event, sort_keys=True) for journal in journals for event in journal}
+    return sorted((json.loads(line) for line in lines), key=lambda event: (event["time"], json.dumps(event)))
+
+
+def summarize(folder: Path, events: Iterable[Event]) -> Run | None:
+    """Say what merged events amount to; None if none of them started a run."""
+    events = list(events)
+    starts = [event for event in events if event["event"] == "started"]
+    if not starts:
+        return None
+    # A folder may have been made anew by hand; the last run counts.
+    events = [event for event in events if event["time"] >= _first_time(starts, starts[-1]["run_id"])]
+    facts: dict[str, Any] = {}
+    for event in events:
+        if event["event"] in ("started", "noted"):
+            facts |= {key: value for key, value in event.items() if key not in ("time", "event", "task")}
+    epochs = {event["epoch"]: event for event in events if event["event"] == "epoch" and "epoch" in event}
+    last = _decisive(events)
+    return Run(
+        folder=folder,
+        run_id=starts[-1]["run_id"],
+        stage=starts[-1]["stage"],
+        status=last.get("status", "running"),
+        started=events[0]["time"],
+        updated=events[-1]["time"],
+        facts=facts,
+        epochs=tuple(
+            {key: value for key, value in epochs[number].items() if key not in ("time", "event", "task")}
+            for number in sorted(epochs)
+        ),
+        results=last.get("results", {}),
+        error=last.get("error", ""),
+    )
+
+
+def read_run(folder: Path) -> Run | None:
+    """What the journals in a folder say; None if there is none."""
+    return summarize(folder, merge(*(read_events(path) for path in sorted(folder.glob(PATTERN)))))
+
+
+def find_runs(*roots: Path) -> list[Run]:
+    """All runs in and below folders, but for those that were set aside; the oldest first."""
+    folders: set[Path] = set()
+    for root in roots:
+        for folder, names, files in os.walk(root):
+            names[:] = [name for name in names if ".old-" not in name and not name.startswith(".")]
+            if any(name.startswith("journal") and name.endswith(".jsonl") for name in files):
+                folders.add(Path(folder).resolve())
+    runs = (read_run(folder) for folder in folders)
+    return sorted((run for run in runs if run), key=lambda run: (run.started, run.run_id))
+
+
+def _decisive(events: list[Event]) -> Event:
+    """The event that says how the run stands: the end of the whole, or else how the worst task stands."""
+    last: dict[Any, Event] = {}
+    for event in events:
+        if event["event"] in ("started", "status"):
+            last[event.get("task")] = event
+    finished = [event for event in last.values() if event.get("status") == "finished" and "results" in event]
+    if finished:
+        return finished[-1]
+    for status in ("failed", "stopped", None, "requeued"):
+        if standing := [event for event in last.values() if event.get("status") == status]:
+            return standing[-1]
+    return {}
+
+
+def _first_time(starts: list[Event], run_id: str) -> str:
+    return next(event["time"] for event in starts if event["run_id"] == run_id)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say: infinities and NaN as text, paths and arrays' numbers as what they are."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _last_byte(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1)
