@@ -17,6 +17,7 @@ import yaml
 
 from jobs.experiment import Experiment, read_experiment
 from tests.conftest import REPOSITORY
+from tests.support.sheets_server import SheetsServer
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SEA = [sys.executable, "-m", "scripts.sea"]
@@ -80,6 +81,13 @@ def test_every_command_of_the_readme_runs(command, small_run, tmp_path, request)
         cluster = request.getfixturevalue("cluster")
         said = _run(["bash", "-c", command.replace("sbatch ", "sbatch --output=/dev/null ")], env=cluster.environment)
         assert "Submitted batch job" in said
+    elif program == "sea" and words[0] in RUNS:
+        with SheetsServer().running() as server:
+            if words[0] != "auth":
+                words.insert(1, str(small_run))
+            words = [word.replace("GSHEET_ID", server.gsheet_id).replace("tabs", str(tmp_path)) for word in words]
+            said = _run([*SEA, *words], env=os.environ | server.environment(tmp_path))
+        assert re.search(RUNS[words[0]], said), said
     elif program == "sea":
         _run_sea(command, words, small_run, tmp_path, request)
     else:
@@ -87,6 +95,7 @@ def test_every_command_of_the_readme_runs(command, small_run, tmp_path, request)
         _evaluate(words, tmp_path)
 
 
+RUNS = {"runs": "finished|written|runs", "auth": "can be written", "sync": "written|up to date"}
 SAID = {"run": "Table|Accuracy by fold", "plan": "05-generate", "status": "05-generate", "logs": "epoch", "cancel": "."}
 
 

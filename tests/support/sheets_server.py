@@ -17,8 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 
 @dataclass
@@ -116,6 +120,25 @@ class SheetsServer:
         finally:
             server.shutdown()
             server.server_close()
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """Variables that lead a client here, with a service account whose tokens this server gives out."""
+        key = rsa.generate_private_key(65537, 2048).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        account = {
+            "type": "service_account",
+            "client_email": "sea@lab.iam.gserviceaccount.com",
+            "private_key": key.decode(),
+            "token_uri": f"{self.url}/token",
+        }
+        path = folder / "service_account.json"
+        path.write_text(json.dumps(account))
+        return {
+            "GOOGLE_APPLICATION_CREDENTIALS": str(path),
+            "L3EMBEDDING_SHEETS_API": self.url,
+            "XDG_CACHE_HOME": str(folder / "cache"),
+        }
 
     def table(self, title: str) -> list[dict[str, Any]]:
         """The rows of a tab by heading, as a person sees them; empty cells are left out."""

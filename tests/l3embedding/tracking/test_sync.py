@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from l3embedding.tracking import google
 from l3embedding.tracking.google import SheetsBusy, SheetsError, find_account, redact
@@ -34,30 +32,10 @@ def service(tmp_path, monkeypatch) -> Iterator[SheetsServer]:
     """A service, credentials that it accepts, and a client that is as patient as the service is fast."""
     with SheetsServer(limit=60, window_s=60 / SPEED).running() as server:
         server.faults = Faults(hang_s=0.5)
-        for name, value in _environment(server, tmp_path).items():
+        for name, value in server.environment(tmp_path).items():
             monkeypatch.setenv(name, value)
         _hurry(monkeypatch.setattr)
         yield server
-
-
-def _environment(server: SheetsServer, folder: Path) -> dict[str, str]:
-    """A service account whose tokens the local server gives out."""
-    key = rsa.generate_private_key(65537, 2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    account = {
-        "type": "service_account",
-        "client_email": "sea@lab.iam.gserviceaccount.com",
-        "private_key": key.decode(),
-        "token_uri": f"{server.url}/token",
-    }
-    path = folder / "service_account.json"
-    path.write_text(json.dumps(account))
-    return {
-        "GOOGLE_APPLICATION_CREDENTIALS": str(path),
-        "L3EMBEDDING_SHEETS_API": server.url,
-        "XDG_CACHE_HOME": str(folder / "cache"),
-    }
 
 
 def _hurry(setattr_) -> None:
@@ -264,7 +242,7 @@ def test_fifty_writers_with_faults_and_kills_end_with_one_row_each_and_its_last_
     chance = random.Random(7)
     with SheetsServer(limit=60, window_s=60 / SPEED).running() as service:
         service.faults = Faults(error=0.15, hang=0.03, reset=0.08, lost_reply=0.08, sort_rows=0.02, hang_s=0.5)
-        environment = os.environ | _environment(service, tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
+        environment = os.environ | service.environment(tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
         names = [f"run-{index:02}" for index in range(50)]
         writers = [_start(tmp_path / "runs", name, environment) for name in names]
         while len(find_runs(tmp_path / "runs")) < 50:
