@@ -25,8 +25,7 @@ lint: install
 	.venv/bin/ruff format --check .
 
 benchmark: install
-	.venv/bin/python -m pip install --quiet --editable ".[benchmark]"
-	for each in benchmarks/benchmark_*.py; do .venv/bin/python $$each || exit 1; done
+	for each in benchmarks/benchmark_*.py; do .venv/bin/python -m benchmarks.$$(basename $$each .py) || exit 1; done
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -33,8 +33,14 @@ EXTRAS = {
     "edge": ["tflite-micro>=0.dev20250101"],
     # Only for a token that an oauth2client flow stored; it is no longer maintained.
     "oauth2client": ["oauth2client>=4.1.3,<5"],
-    "test": ["cryptography>=42", "hypothesis>=6.100,<7", "oauth2client>=4.1.3,<5", "pytest>=8,<10", "ruff>=0.17,<0.18"],
-    "benchmark": ["dppy>=0.3.3,<0.4"],
+    "test": [
+        "cryptography>=42",
+        "dppy>=0.3.3,<0.4",
+        "hypothesis>=6.100,<7",
+        "oauth2client>=4.1.3,<5",
+        "pytest>=8,<10",
+        "ruff>=0.17,<0.18",
+    ],
 }
 
 setup(

@@ -1,36 +1,32 @@
-"""Exact k-DPP sampling at the authors' scale, beside DPPy's dual sampler in one run.
+"""Exact k-DPP sampling at the authors' scale, beside DPPy's dual sampler in one run; and its memory.
 
 The limit: the dual takes 2 N d^2 floating point operations, the projection 2 N k^2.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import resource
 
 import numpy as np
 from dppy.finite_dpps import FiniteDPP
 
+from benchmarks.timing import seconds
 from l3embedding.dpp import LowRankKernel, sample_k_dpp
 
 N, D, K = 28_800, 512, 100
 
 
-def seconds(work: Callable[[], object], repetitions: int = 3) -> float:
-    """Least time of a few repetitions."""
-    times = []
-    for _ in range(repetitions):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return min(times)
+def unit_rows(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Embeddings of unit length, float32 `[n, D]`."""
+    features = rng.standard_normal((n, D), np.float32) * np.linspace(1, 0.01, D, dtype=np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    return features
 
 
 def main() -> None:
-    """Print both times and their ratio."""
+    """Print times, their ratio, and the memory of a set twenty times as large."""
     rng = np.random.default_rng(0)
-    features = (rng.normal(size=(N, D)) * np.linspace(1, 0.01, D)).astype(np.float32)
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    features = unit_rows(N, rng)
     ours = seconds(lambda: sample_k_dpp(LowRankKernel.from_features(features), K, rng))
     ridge = seconds(lambda: sample_k_dpp(LowRankKernel.from_features(features), K, rng, ridge=1e-3))
     dual = features.astype(np.float64)
@@ -38,6 +34,11 @@ def main() -> None:
     operations = 2 * N * D**2 + 2 * N * K**2
     print(f"k-DPP, N {N}, d {D}, k {K}: {ours:.2f} s; with a ridge {ridge:.2f} s; DPPy's dual {peer:.2f} s")
     print(f"{peer / ours:.1f} times DPPy; {operations / ours / 1e9:.0f} GFLOP/s of what the method needs")
+    del dual, features
+    large = unit_rows(20 * N, rng)
+    took = seconds(lambda: sample_k_dpp(LowRankKernel.from_features(large), K, rng), repetitions=1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(f"N {20 * N}: {took:.1f} s, peak memory of the process {peak / large.nbytes:.2f} times the embeddings")
 
 
 if __name__ == "__main__":

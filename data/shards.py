@@ -4,7 +4,7 @@ An *upstream shard* holds the frames of some recordings of one sensor, under the
 authors' own files use:
 
 ==================  ==========================  ====================================================
-`audio`             int16 [n, sample_rate]      one second each, full scale 32768
+`audio`             int16 [n, sample_rate]      one second each, full scale 32768; may be missing
 `l3_embedding`      float32 [n, D]              the teacher's embedding
 `timestamp`         float64 [n]                 Unix seconds of the first sample; NaN if undated
 `spl`               float32 [n]                 level, dBA
@@ -42,7 +42,7 @@ TEACHER_KEY = "l3_embedding"
 class Frames:
     """Rows of an upstream shard; the arrays are described at the top of this module."""
 
-    audio: NDArray[np.int16]
+    audio: NDArray[np.int16] | None
     embedding: NDArray[np.float32]
     timestamp: NDArray[np.float64]
     spl: NDArray[np.float32]
@@ -54,7 +54,8 @@ class Frames:
 def write_upstream_shard(path: str | os.PathLike[str], frames: Frames, attributes: Mapping[str, Any]) -> None:
     """Write an upstream shard, whole or not at all."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file["audio"] = frames.audio
+        if frames.audio is not None:
+            file["audio"] = frames.audio
         file[TEACHER_KEY] = frames.embedding
         file["timestamp"] = frames.timestamp
         file["spl"] = frames.spl

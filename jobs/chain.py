@@ -91,7 +91,10 @@ class _Builder:
     def add_experiment(self, experiment: Experiment) -> None:
         """Add the tasks of one combination of swept values."""
         audio_root, dataset_root, street = self._roots(experiment)
-        extract = self._add("00-extract-teacher-embeddings", experiment, {"audio_root": audio_root}, street)
+        recordings = {"audio_root": audio_root}
+        if experiment.spl_root is not None:
+            recordings["spl_root"] = Path(experiment.spl_root)
+        extract = self._add("00-extract-teacher-embeddings", experiment, recordings, street)
         audio_dir = {"audio_dir": extract.folder}
         if experiment.approx_mode == "mse":
             reduction = None

@@ -71,6 +71,9 @@ class Experiment(BaseModel):
         False, description="Where the teacher's official weights are not at hand, use a seeded untrained network"
     )
     weights_dirs: tuple[str, ...] = Field((), description="Folders searched for official weights before the cache")
+    spl_root: str | None = Field(
+        None, description="Folder of measured levels, SENSOR.csv or SENSOR.h5; without it, of the audio itself"
+    )
     upstream_hop_size: PositiveFloat = Field(0.5, description="Hop between upstream frames of 1 s, s")
     validate_fraction: Fraction = Field(0.1, description="Share of each sensor's recordings kept for validation")
     recordings_per_shard: PositiveInt = Field(128, description="Recordings in a shard, the unit of resumption")
@@ -87,10 +90,21 @@ class Experiment(BaseModel):
         "combined", description="Whether the sample size is shared among the sensors or given to each"
     )
 
+    dpp_kernel: Literal["unit", "paper"] = Field(
+        "unit",
+        description="Kernel of the k-DPP: embeddings of unit length; paper: of unit l1 norm, with a ridge of 0.1",
+    )
+    dpp_method: Literal["exact", "mcmc", "map"] = Field(
+        "exact", description="How the k-DPP is drawn: exactly, by a short Markov chain, or greedily its likeliest set"
+    )
+    dpp_steps: PositiveInt = Field(3, description="Steps of the Markov chain; the authors took 3")
+
     # 02: the reduction phi
     approx_mode: Literal["pca", "umap", "mse"] = Field(
         "pca", description="The reduction that takes the teacher's embedding to the student's; mse: none"
     )
+    tsne_points: int = Field(0, ge=0, description="Sampled embeddings that the report shows as a t-SNE picture")
+    pca_kernel: Literal["linear", "poly", "rbf"] = Field("linear", description="Kernel of the PCA")
     umap_n_neighbors: Annotated[int, Field(ge=2)] = Field(15, description="Neighbours that UMAP looks at")
     umap_min_dist: NonNegativeFloat = Field(0.1, description="Least distance between neighbours in UMAP's space")
     umap_metric: Literal["euclidean", "cosine", "correlation", "manhattan", "chebyshev"] = Field(

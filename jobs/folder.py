@@ -345,7 +345,7 @@ def fingerprint(path: Path, besides: Path | None = None) -> str:
     """Say in a short text what a stage's input holds.
 
     Within a finished stage's folder it is that stage's signature; for a run's folder, those of its
-    stages, but for the folder `besides`; for anything else, names, sizes and times of the files.
+    stages; for anything else, names, sizes and times of the files; either without the folder `besides`.
 
     Raises
     ------
@@ -362,15 +362,16 @@ def fingerprint(path: Path, besides: Path | None = None) -> str:
     if path.is_dir() and (stages := stage_folders(path)):
         done = [folder / DONE for folder in stages if folder != besides and (folder / DONE).is_file()]
         return _hash(read_json(file)["signature"] for file in done)
-    return _hash(_describe(file, path) for file in _files(path))
+    return _hash(_describe(file, path) for file in _files(path, besides))
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _files(path: Path, besides: Path | None) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
     for folder, names, files in os.walk(path):
-        names.sort()
+        # An output folder within the input is no part of it.
+        names[:] = sorted(name for name in names if Path(folder, name) != besides)
         yield from (Path(folder, name) for name in sorted(files))
 
 

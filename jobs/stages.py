@@ -122,7 +122,10 @@ _STAGES = (
     Stage(
         "00-extract-teacher-embeddings",
         "cut the recordings into frames, and store each with its teacher embedding and its relevance",
-        inputs=(Input("audio_root", "upstream recordings: SENSOR/*.wav, recordings.csv, or the layout of ESC-50"),),
+        inputs=(
+            Input("audio_root", "upstream recordings: SENSOR/*.wav, recordings.csv, or the layout of ESC-50"),
+            Input("spl_root", "measured levels: SENSOR.csv or SENSOR.h5", required=False),
+        ),
         parameters=(
             "exclude_sensor",
             *_TEACHER,
@@ -138,7 +141,17 @@ _STAGES = (
         "01-sample-teacher-embeddings",
         "draw the sample of teacher embeddings that the reduction is fitted on",
         inputs=(Input("audio_dir", "folder of 00: upstream shards in train/ and validate/"),),
-        parameters=("sampling", "sample_size", "timescale", "sampling_scope", "time_zone", "random_state"),
+        parameters=(
+            "sampling",
+            "sample_size",
+            "timescale",
+            "sampling_scope",
+            "dpp_kernel",
+            "dpp_method",
+            "dpp_steps",
+            "time_zone",
+            "random_state",
+        ),
         divisible=True,
     ),
     Stage(
@@ -151,6 +164,8 @@ _STAGES = (
         parameters=(
             "approx_mode",
             "student",
+            "pca_kernel",
+            "tsne_points",
             "umap_n_neighbors",
             "umap_min_dist",
             "umap_metric",

@@ -1,7 +1,11 @@
-"""Exact sampling from k-DPPs with a low-rank kernel, without ever forming the N x N kernel.
+"""k-DPPs with a low-rank kernel, without ever forming the N x N kernel.
 
 A k-DPP draws a set S of k items with probability proportional to det(L_S). Here L = B B^T + r I with B
 of shape `[N, d]`. Its eigenvalues are those of the d x d *dual* B^T B, plus r, and N - rank times r itself.
+
+`sample_k_dpp`        draws exactly
+`sample_k_dpp_mcmc`   walks a Markov chain some steps from a random start, as the authors do
+`greedy_map`          goes for the most probable set, without randomness
 
 References
 ----------
@@ -70,14 +74,14 @@ class LowRankKernel:
 
     def span(self, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
         """The chosen eigenvectors of L, orthonormal columns `[N, len(chosen)]`."""
-        return self.features @ (self.eigenvectors[:, chosen] / np.sqrt(self.eigenvalues[chosen]))
+        return _times(self.features, self.eigenvectors[:, chosen] / np.sqrt(self.eigenvalues[chosen]))
 
     def complement(self, columns: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Orthonormal columns `[N, columns]` of a uniformly random subspace of L's null space."""
         vectors = rng.standard_normal((len(self.features), columns))
         whitened = self.eigenvectors / self.eigenvalues
         for _ in range(2):  # twice, since one projection leaves rounding errors
-            vectors -= self.features @ (whitened @ (self.eigenvectors.T @ (self.features.T @ vectors)))
+            vectors -= _times(self.features, whitened @ (self.eigenvectors.T @ _gather(self.features, vectors)))
         return np.linalg.qr(vectors)[0]
 
 
@@ -126,6 +130,109 @@ def sample_k_dpp(kernel: LowRankKernel, k: int, rng: np.random.Generator, *, rid
     if from_complement:
         basis = np.hstack([basis, kernel.complement(from_complement, rng)])
     return np.sort(_sample_projection(basis, rng))
+
+
+def sample_k_dpp_mcmc(
+    features: NDArray[np.floating], k: int, rng: np.random.Generator, *, ridge: float = 0.0, steps: int = 3
+) -> NDArray[np.int64]:
+    """Draw k items by an exchange chain on L = B B^T + ridge I, which is exact only after many steps.
+
+    From a uniform start, each step proposes to exchange one item for one outside, and accepts it with
+    probability min(1, det L_new / det L_old).
+
+    Parameters
+    ----------
+    features
+        B, `[N, d]`.
+    k, rng, ridge
+        As for `sample_k_dpp`.
+    steps
+        The authors take 3.
+
+    Returns
+    -------
+    Indices, int64 `[k]`, sorted.
+
+    Raises
+    ------
+    InputError
+        There are fewer than k items.
+
+    References
+    ----------
+    Anari, Gharan and Rezaei, Monte Carlo Markov chain algorithms for sampling strongly Rayleigh
+    distributions and determinantal point processes, 2016; DPPy's `sample_mcmc_k_dpp`.
+    """
+    n = len(features)
+    if not 0 <= k <= n:
+        raise InputError(f"A k-DPP cannot draw {k} of {n} items.")
+    items = rng.choice(n, k, replace=False)
+    if k in (0, n):
+        return np.sort(items)
+    volume = log_volume(features[items], ridge)
+    for _ in range(steps):
+        proposal = items.copy()
+        outside = rng.integers(n)
+        while outside in items:
+            outside = rng.integers(n)
+        proposal[rng.integers(k)] = outside
+        proposed = log_volume(features[proposal], ridge)
+        if proposed > -np.inf and (volume == -np.inf or np.log(rng.random()) < proposed - volume):
+            items, volume = proposal, proposed
+    return np.sort(items)
+
+
+def log_volume(features: NDArray[np.floating], ridge: float) -> float:
+    """Logarithm of det(B B^T + ridge I) of the items B `[k, d]`; -inf if they span no volume."""
+    rows = features.astype(np.float64)
+    if len(rows) <= rows.shape[1] or ridge <= 0:
+        sign, value = np.linalg.slogdet(rows @ rows.T + ridge * np.eye(len(rows)))
+        return float(value) if sign > 0 else -np.inf
+    # The determinant lemma: d x d instead of k x k.
+    _, value = np.linalg.slogdet(np.eye(rows.shape[1]) + rows.T @ rows / ridge)
+    return float(value + len(rows) * np.log(ridge))
+
+
+def greedy_map(features: NDArray[np.floating], k: int, *, ridge: float = 0.0) -> NDArray[np.int64]:
+    """Choose k items one by one, each the one that adds most to the volume under L = B B^T + ridge I.
+
+    Parameters
+    ----------
+    features
+        B, `[N, d]`.
+    k, ridge
+        As for `sample_k_dpp`.
+
+    Returns
+    -------
+    Indices, int64 `[k]`, sorted.
+
+    Raises
+    ------
+    InputError
+        There are fewer than k items, or no further item adds to the volume.
+
+    References
+    ----------
+    Chen, Zhang and Zhou, Fast greedy MAP inference for determinantal point process, NeurIPS 2018.
+    """
+    n = len(features)
+    if not 0 <= k <= n:
+        raise InputError(f"A k-DPP cannot draw {k} of {n} items.")
+    gains = np.einsum("nd,nd->n", features, features, dtype=np.float64) + ridge
+    smallest = gains.max(initial=0) * np.finfo(np.float32).eps
+    factors = np.empty((n, k))
+    items = np.empty(k, np.int64)
+    for step in range(k):
+        item = items[step] = int(np.argmax(gains))
+        if gains[item] <= smallest:
+            raise InputError(f"No more than {step} of the {n} items have a volume: draw fewer, or give a ridge.")
+        product = _times(features, features[item].astype(np.float64))
+        product[item] += ridge
+        factors[:, step] = (product - factors[:, :step] @ factors[item, :step]) / np.sqrt(gains[item])
+        gains -= np.square(factors[:, step])
+        gains[items[: step + 1]] = -np.inf
+    return np.sort(items)
 
 
 def log_elementary_symmetric(log_values: NDArray[np.float64], k: int) -> NDArray[np.float64]:
@@ -196,3 +303,15 @@ def _sample_projection(basis: NDArray[np.float64], rng: np.random.Generator) -> 
         remaining -= np.square(basis @ directions[step])
         remaining[items[: step + 1]] = 0
     return items
+
+
+def _times(features: NDArray[np.floating], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """B M in float64, without a copy of B in float64."""
+    chunks = range(0, len(features), _CHUNK)
+    return np.concatenate([features[start : start + _CHUNK] @ matrix for start in chunks])
+
+
+def _gather(features: NDArray[np.floating], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """B^T V in float64, without a copy of B in float64."""
+    chunks = range(0, len(features), _CHUNK)
+    return sum(features[start : start + _CHUNK].T @ vectors[start : start + _CHUNK] for start in chunks)

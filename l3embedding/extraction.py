@@ -26,6 +26,7 @@ from data.parallel import map_ahead
 from data.progress import Progress, progress
 from data.recordings import Recording
 from data.shards import SPLITS, Frames, write_upstream_shard
+from data.spl_series import SplSeries, find_series, read_series
 from l3embedding.teachers import EmbeddingModel
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,9 @@ class ShardPlan:
     rows: list[int]
 
 
-def survey_sensor(recordings: list[Recording], settings: ExtractionSettings, cache: Path) -> Survey:
+def survey_sensor(
+    recordings: list[Recording], settings: ExtractionSettings, cache: Path, series: SplSeries | None = None
+) -> Survey:
     """Look at each recording of a sensor once; measure levels, find the bad ones.
 
     Parameters
@@ -100,9 +103,11 @@ def survey_sensor(recordings: list[Recording], settings: ExtractionSettings, cac
         How they become frames.
     cache
         JSON file that keeps the result, so that a second run need not read the audio again.
+    series
+        Levels that a meter measured; without it they are the audio's own.
     """
     if not cache.is_file():
-        write_json(cache, _measure(recordings, settings))
+        write_json(cache, _measure(recordings, settings, series))
     measured = read_json(cache)
     usable = [recording for recording in recordings if str(recording.path) in measured["levels"]]
     levels = [np.asarray(measured["levels"][str(recording.path)], np.float32) for recording in usable]
@@ -174,6 +179,7 @@ def extract_sensors(
     settings: ExtractionSettings,
     output_dir: Path,
     all_sensors: bool = True,
+    spl_root: Path | None = None,
 ) -> list[dict[str, str]]:
     """Extract sensors; shards that are there are left alone.
 
@@ -190,6 +196,8 @@ def extract_sensors(
     all_sensors
         Whether these are all there are: then recordings must be left to train and to validate on,
         which is said before the first is embedded.
+    spl_root
+        Folder of a series of levels for each sensor, see `data.spl_series`.
 
     Returns
     -------
@@ -200,8 +208,14 @@ def extract_sensors(
     InputError
         These are all sensors, and no usable recording is left to train or to validate on.
     """
+    files = {sensor: find_series(spl_root, sensor) for sensor in sensors} if spl_root else {}
     surveys = {
-        sensor: survey_sensor(recordings, settings, output_dir / "survey" / f"{sensor}.json")
+        sensor: survey_sensor(
+            recordings,
+            settings,
+            output_dir / "survey" / f"{sensor}.json",
+            read_series(files[sensor]) if sensor in files else None,
+        )
         for sensor, recordings in sensors.items()
     }
     skipped = [entry for survey in surveys.values() for entry in survey.skipped]
@@ -232,13 +246,19 @@ def require_splits(shards: list[Path], n_skipped: int) -> None:
             )
 
 
-def _measure(recordings: list[Recording], settings: ExtractionSettings) -> dict[str, object]:
+def _measure(recordings: list[Recording], settings: ExtractionSettings, series: SplSeries | None) -> dict[str, object]:
+    twins = _twins(recordings)
+
     def measure(recording: Recording) -> NDArray[np.float32] | InputError:
         try:
+            if (first := twins.get(recording.path)) is not None:
+                raise InputError(f"{recording.path} begins at the same time as {first}: a duplicate.")
             audio, rate = read_audio(recording.path)
             if len(audio) < FRAME_S * rate:
                 logger.warning("%s is shorter than a frame; it is padded with silence", recording.path)
             levels = frame_levels(audio, rate, round(FRAME_S * rate), round(settings.hop_size * rate))
+            if series is not None:
+                return _measured_levels(recording, len(levels), settings, series)
             return levels if recording.spl is None else calibrate(levels, recording.spl)
         except InputError as error:
             return error
@@ -255,6 +275,29 @@ def _measure(recordings: list[Recording], settings: ExtractionSettings) -> dict[
                 levels[str(recording.path)] = [round(float(level), 2) for level in measured]
             bar.update(1)
     return {"levels": levels, "skipped": skipped}
+
+
+def _twins(recordings: list[Recording]) -> dict[Path, Path]:
+    """Recordings of one sensor that begin at the very time of an earlier one in the list."""
+    first: dict[float, Path] = {}
+    twins: dict[Path, Path] = {}
+    for recording in recordings:
+        if np.isfinite(recording.timestamp):
+            earlier = first.setdefault(recording.timestamp, recording.path)
+            if earlier != recording.path:
+                twins[recording.path] = earlier
+    return twins
+
+
+def _measured_levels(
+    recording: Recording, count: int, settings: ExtractionSettings, series: SplSeries
+) -> NDArray[np.float32]:
+    if not np.isfinite(recording.timestamp):
+        raise InputError(f"{recording.path} has no timestamp, so its measured level cannot be found.")
+    levels = series.levels(_frame_times(recording, count, settings), settings.hop_size)
+    if (gaps := int(np.isnan(levels).sum())) > 0:
+        raise InputError(f"{recording.path}: the measured levels have a gap at {gaps} of its {count} frames.")
+    return levels
 
 
 def _prefetch(

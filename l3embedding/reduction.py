@@ -1,8 +1,8 @@
 """The reduction phi: from the teacher's R^D to the student's R^d, by standardising and PCA or UMAP.
 
 PCA is exact and takes one pass in any number of chunks: it keeps the sums and the products of the
-features, D + D^2 numbers in float64, and nothing else. UMAP (`l3embedding.umap_reduction`) keeps the
-sample itself.
+features, D + D^2 numbers in float64, and nothing else. With another kernel (`l3embedding.kernel_reduction`),
+and as UMAP (`l3embedding.umap_reduction`), phi keeps the sample itself.
 """
 
 from __future__ import annotations
@@ -85,7 +85,11 @@ class PcaReduction:
         if embeddings.shape[1] != len(self.mean):
             raise InputError(f"phi takes embeddings of {len(self.mean)} dimensions, not {embeddings.shape[1]}.")
         projection = (self.components / self.scale).T
-        return (embeddings @ projection - self.mean @ projection).astype(np.float32)
+        # The difference from the mean is taken in float32 without loss, and what the mean's own rounding
+        # costs is the same for all rows.
+        mean = self.mean.astype(np.float32)
+        reduced = (np.asarray(embeddings, np.float32) - mean) @ projection.astype(np.float32)
+        return reduced + ((mean - self.mean) @ projection).astype(np.float32)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the arrays to an HDF5 file, whole or not at all."""
@@ -125,6 +129,10 @@ def load_reduction(path: str | os.PathLike[str], allow_pickle: bool = False) -> 
                 from l3embedding.umap_reduction import read_umap
 
                 return read_umap(file, allow_pickle)
+            if "landmarks" in file:
+                from l3embedding.kernel_reduction import read_kernel_pca
+
+                return read_kernel_pca(file)
             values = {each.name: file[each.name][()] for each in fields(PcaReduction)}
     except (OSError, KeyError) as error:
         raise InputError(f"{path} cannot be read as a reduction: {error}") from None

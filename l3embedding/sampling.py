@@ -5,6 +5,10 @@
 `dpp_div`   a k-DPP on the directions of the embeddings: diversity
 `dpp`       the same, with relevance as each item's quality: diversity and relevance
 
+The k-DPP's kernel is the product of the embeddings scaled to unit length, and the sample is drawn
+exactly. `kernel: paper` and `method: mcmc` do as the authors do, whose kernel a ridge dominates and
+whose chain stays near its random start; `method: map` takes the likeliest set, without randomness.
+
 Frames are grouped by local day, week or month, and each group gives its share. The authors give each
 group ceil(size / groups) and take nothing from one that has fewer; here a small group gives all it has,
 and the others make up for it, so that the sample has the size that was asked for.
@@ -18,19 +22,44 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.local_time import local_time
-from l3embedding.dpp import LowRankKernel, sample_k_dpp
+from l3embedding.dpp import LowRankKernel, greedy_map, sample_k_dpp, sample_k_dpp_mcmc
 
 logger = logging.getLogger(__name__)
 
 Sampling = Literal["random", "spl", "dpp_div", "dpp"]
 Timescale = Literal["day", "week", "month"]
 
+
+@dataclass(frozen=True)
+class DppSettings:
+    """How a k-DPP is set up and drawn.
+
+    Attributes
+    ----------
+    kernel
+        `unit`: rows of unit length, and a ridge only where a share exceeds the rank. `paper`: rows of
+        unit l1 norm, and a ridge of 0.1.
+    method
+        `exact`, `mcmc` or `map`.
+    steps
+        Of the chain, for `mcmc`.
+    """
+
+    kernel: Literal["unit", "paper"] = "unit"
+    method: Literal["exact", "mcmc", "map"] = "exact"
+    steps: int = 3
+
+
+EXACT = DppSettings()
+
+PAPER_RIDGE = 0.1
 RIDGE = 1e-3
 """Added to the diagonal, whose entries are at most 1, where a share exceeds the embeddings' rank."""
 
@@ -44,6 +73,7 @@ def draw_sample(
     sampling: Sampling,
     size: int,
     rng: np.random.Generator,
+    dpp: DppSettings = EXACT,
 ) -> NDArray[np.int64]:
     """Draw a sample of one sensor's frames.
 
@@ -61,6 +91,8 @@ def draw_sample(
         Frames to draw; all of them if there are fewer.
     rng
         Where the randomness comes from.
+    dpp
+        For `dpp_div` and `dpp`.
 
     Returns
     -------
@@ -68,7 +100,7 @@ def draw_sample(
     """
     shares = share_out(size, [len(group) for group in groups])
     drawn = [
-        group[_draw(read_embeddings, relevance, group, sampling, share, rng)]
+        group[_draw(read_embeddings, relevance, group, sampling, share, rng, dpp)]
         for group, share in zip(groups, shares, strict=True)
     ]
     return np.sort(np.concatenate(drawn)) if drawn else np.empty(0, np.int64)
@@ -125,6 +157,7 @@ def _draw(
     sampling: Sampling,
     share: int,
     rng: np.random.Generator,
+    dpp: DppSettings,
 ) -> NDArray[np.int64]:
     """Draw `share` positions within a group."""
     if share == len(group):
@@ -134,17 +167,22 @@ def _draw(
     quality = relevance[group].astype(np.float64)
     if sampling == "spl":
         return rng.choice(len(group), share, replace=False, p=quality / quality.sum())
-    features = _unit_rows(read_embeddings(group))
+    features = _scaled_rows(read_embeddings(group), order=1 if dpp.kernel == "paper" else 2)
     if sampling == "dpp":
         features *= quality.astype(np.float32)[:, np.newaxis]
+    if dpp.method == "mcmc":
+        ridge = PAPER_RIDGE if dpp.kernel == "paper" else RIDGE
+        return sample_k_dpp_mcmc(features, share, rng, ridge=ridge, steps=dpp.steps)
     kernel = LowRankKernel.from_features(features)
-    ridge = RIDGE if share > kernel.rank else 0.0
-    if ridge:
+    ridge = PAPER_RIDGE if dpp.kernel == "paper" else RIDGE if share > kernel.rank else 0.0
+    if ridge == RIDGE:
         logger.info("a share of %d exceeds the rank of the embeddings, %d: ridge %g", share, kernel.rank, ridge)
+    if dpp.method == "map":
+        return greedy_map(features, share, ridge=ridge)
     return sample_k_dpp(kernel, share, rng, ridge=ridge)
 
 
-def _unit_rows(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows to unit length; an embedding of zeros stays, and is never drawn without a ridge."""
-    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+def _scaled_rows(embeddings: NDArray[np.float32], order: int) -> NDArray[np.float32]:
+    """Scale rows to unit l1 or l2 norm; an embedding of zeros stays, and is never drawn without a ridge."""
+    norms = np.linalg.norm(embeddings, ord=order, axis=1, keepdims=True)
     return embeddings / np.where(norms > 0, norms, 1).astype(np.float32)

@@ -32,7 +32,7 @@ def extract(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir:
     )
     share = parameters.share
     mine = {sensor: sensors[sensor] for sensor in share.of(sorted(sensors))}
-    skipped = extract_sensors(mine, teacher, settings, output_dir, all_sensors=share == WHOLE)
+    skipped = extract_sensors(mine, teacher, settings, output_dir, share == WHOLE, inputs.get("spl_root"))
     return {
         "teacher_name": teacher.name,
         "is_stand_in": teacher.is_stand_in,

@@ -11,12 +11,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.shards import SensorFrames, sensors_in, write_sample
-from l3embedding.sampling import calendar_groups, draw_sample, share_out
+from l3embedding.diagnostics import diagnose
+from l3embedding.sampling import DppSettings, calendar_groups, draw_sample, share_out
 from scripts.program import run_stage
 
 logger = logging.getLogger(__name__)
+
+_DIAGNOSED = 4096
+"""Sampled frames of a sensor that are judged, at most."""
 
 
 def sample(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
@@ -25,22 +30,48 @@ def sample(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: 
     counts = [len(each) for each in frames.values()]
     combined = parameters.sampling_scope == "combined"
     sizes = share_out(parameters.sample_size, counts) if combined else [parameters.sample_size] * len(counts)
-    drawn = {}
+    dpp = DppSettings(parameters.dpp_kernel, parameters.dpp_method, parameters.dpp_steps)
+    drawn, diagnostics = {}, {}
     for (sensor, each), size in parameters.share.of(list(zip(frames.items(), sizes, strict=True))):
         # A generator of its own, so that the sample does not depend on how sensors share the work.
         rng = np.random.default_rng([parameters.random_state, zlib.crc32(sensor.encode())])
         groups = calendar_groups(each.timestamp, parameters.timescale, parameters.time_zone)
-        rows = draw_sample(each.read_embeddings, each.relevance, groups, parameters.sampling, size, rng)
+        rows = draw_sample(each.read_embeddings, each.relevance, groups, parameters.sampling, size, rng, dpp)
         write_sample(output_dir / f"{sensor}.h5", each, rows)
         logger.info("%s: %d of %d frames, from %d groups", sensor, len(rows), len(each), len(groups))
         drawn[sensor] = len(rows)
-    return {"n_frames": sum(counts), "by_sensor": drawn}
+        if len(rows):
+            diagnostics[sensor] = _diagnose(each, rows, rng)
+    return {"n_frames": sum(counts), "by_sensor": drawn, "diagnostics": diagnostics}
+
+
+def _diagnose(frames: SensorFrames, rows: NDArray[np.int64], rng: np.random.Generator) -> dict[str, Any]:
+    """Judge the sample beside random ones; of a large one, a part of either."""
+    rows = np.sort(rng.permutation(rows)[:_DIAGNOSED])
+    pool = np.sort(rng.permutation(len(frames))[: max(4 * len(rows), 2048)])
+    diagnosed = diagnose(
+        frames.read_embeddings(pool), frames.relevance[pool], frames.read_embeddings(rows), frames.relevance[rows], rng
+    )
+    for name, measure in diagnosed.items():
+        logger.info(
+            "  %s: %.4f, of random samples %.4f +- %.4f",
+            name.replace("_", " "),
+            measure["sample"],
+            measure["random_mean"],
+            measure["random_std"],
+        )
+    return diagnosed
 
 
 def gather(parts: list[dict[str, Any]], output_dir: Path) -> dict[str, Any]:
     """Put the sensors of all tasks together."""
     by_sensor = dict(sorted(item for part in parts for item in part["by_sensor"].items()))
-    return {"n_sampled": sum(by_sensor.values()), "n_frames": parts[0]["n_frames"], "by_sensor": by_sensor}
+    return {
+        "n_sampled": sum(by_sensor.values()),
+        "n_frames": parts[0]["n_frames"],
+        "by_sensor": by_sensor,
+        "diagnostics": dict(sorted(item for part in parts for item in part["diagnostics"].items())),
+    }
 
 
 if __name__ == "__main__":

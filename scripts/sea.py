@@ -147,6 +147,27 @@ def _cancel(arguments: argparse.Namespace) -> None:
     print(f"cancelled: {' '.join(queued)}" if queued else "nothing of this run is queued")
 
 
+def _select_sensors(arguments: argparse.Namespace) -> None:
+    import numpy as np
+    import pandas as pd
+
+    from l3embedding.sensor_selection import haversine_km, select_sensors
+
+    try:
+        table = pd.read_csv(arguments.sensors, dtype={"sensor": str})
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{arguments.sensors} cannot be read as a CSV table: {error}") from None
+    if missing := [name for name in ("sensor", "latitude", "longitude") if name not in table]:
+        raise InputError(f"{arguments.sensors} lacks the column {', '.join(missing)}.")
+    places = [pd.to_numeric(table[name], errors="coerce").to_numpy(float) for name in ("latitude", "longitude")]
+    chosen = select_sensors(*places, arguments.k, np.random.default_rng(arguments.seed), arguments.scale_km)
+    distance = haversine_km(*places)[np.ix_(chosen, chosen)] + np.where(np.eye(len(chosen)), np.inf, 0)
+    print("sensor,latitude,longitude,nearest_km")
+    for index, nearest in zip(chosen, distance.min(axis=1), strict=True):
+        row = table.iloc[index]
+        print(f"{row['sensor']},{row['latitude']},{row['longitude']},{nearest:.3f}")
+
+
 def _chain(arguments: argparse.Namespace) -> tuple[Sweep, Path, list[Task]]:
     """The experiment and its tasks; without an experiment, those of the run in the output folder."""
     if arguments.experiment is None:
@@ -218,6 +239,15 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--executor", choices=["local", "slurm"], default="local", help="who runs the stages")
             command.add_argument("--from", dest="first", metavar="N", type=int, default=0, help="first stage (0 to 7)")
             command.add_argument("--until", dest="last", metavar="N", type=int, default=7, help="last stage (0 to 7)")
+    sensors = commands.add_parser("sensors", help="choose sensors that lie apart").add_subparsers(required=True)
+    select = sensors.add_parser("select", description="Choose sensors by a k-DPP over their distances.")
+    select.set_defaults(action=_select_sensors)
+    select.add_argument("sensors", metavar="CSV", help="table with the columns sensor, latitude, longitude (degrees)")
+    select.add_argument("-k", type=int, default=15, help="how many (default: 15)")
+    select.add_argument("--seed", type=int, default=20180216)
+    select.add_argument(
+        "--scale-km", type=float, help="distance over which likeness falls by a factor of e (default: the mean)"
+    )
     add_commands(commands)
     return parser
 

@@ -47,7 +47,8 @@ class Picture:
 def all_figures(report: Report) -> list[Picture]:
     """Every figure that the report has something for."""
     with plt.rc_context(_STYLE):
-        pictures = [draw(report) for draw in (score_figure, class_figure, learning_figure, variance_figure)]
+        draws = (score_figure, class_figure, learning_figure, diversity_figure, variance_figure, tsne_figure)
+        pictures = [draw(report) for draw in draws]
     return [picture for picture in pictures if picture]
 
 
@@ -109,6 +110,55 @@ def learning_figure(report: Report) -> Picture | None:
     axes.set_ylabel("MSE")
     axes.legend(frameon=False, fontsize=8)
     return _picture(figure, "Distillation: error of the student; dashed, of always predicting the mean embedding.")
+
+
+def diversity_figure(report: Report) -> Picture | None:
+    """How each sensor's sample differs from random ones, in their standard deviations."""
+    runs = [run for run in report.of_stage("01-sample-teacher-embeddings") if run.results.get("diagnostics")]
+    if not runs:
+        return None
+    measures = ("log_volume", "coverage", "mean_relevance")
+    figure, panels = plt.subplots(1, len(measures), figsize=(9, 0.28 * len(runs[0].results["diagnostics"]) + 1.6))
+    for axes, measure in zip(panels, measures, strict=True):
+        for run, color in zip(runs, _cycle(len(runs)), strict=True):
+            diagnostics = run.results["diagnostics"]
+            judged = [diagnostics[sensor][measure] for sensor in diagnostics]
+            axes.scatter(
+                [each["sample"] for each in judged], range(len(judged)), color=color, label=run.parameters["sampling"]
+            )
+        axes.errorbar(
+            [each["random_mean"] for each in judged],
+            range(len(judged)),
+            xerr=[2 * each["random_std"] for each in judged],
+            fmt="|",
+            color="#888888",
+            label="random, two standard deviations",
+        )
+        axes.set_yticks(range(len(judged)), list(diagnostics) if axes is panels[0] else [""] * len(judged))
+        axes.set_ylim(-0.5, len(judged) - 0.5)
+        axes.set_xlabel(measure.replace("_", " "))
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="upper center", ncols=4)
+    figure.tight_layout(rect=(0, 0, 1, 0.9))
+    return _picture(
+        figure,
+        "Sampling: was diversity bought? Volume of the sample (log det an item), likeness of a frame to the nearest "
+        "sampled one, and relevance, beside random samples of the same size.",
+    )
+
+
+def tsne_figure(report: Report) -> Picture | None:
+    """The sampled embeddings on a plane."""
+    runs = [run for run in report.of_stage("02-fit-reduction") if run.results.get("tsne")]
+    if not runs:
+        return None
+    figure, axes = plt.subplots(figsize=(6, 5))
+    sensors = runs[0].results["tsne"]
+    for (sensor, points), color in zip(sensors.items(), _cycle(len(sensors)), strict=True):
+        axes.scatter(*np.transpose(points), s=6, color=color, label=sensor)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.legend(frameon=False, fontsize=8, markerscale=2)
+    return _picture(figure, "Sampled teacher embeddings by t-SNE: a picture, not the reduction.")
 
 
 def variance_figure(report: Report) -> Picture | None:

@@ -54,6 +54,9 @@ def test_the_script_of_an_array_is_this_one():
         "    --sample-size 500000 \\\n"
         "    --timescale day \\\n"
         "    --sampling-scope combined \\\n"
+        "    --dpp-kernel unit \\\n"
+        "    --dpp-method exact \\\n"
+        "    --dpp-steps 3 \\\n"
         "    --time-zone America/New_York \\\n"
         "    --random-state 20180216\n"
     )

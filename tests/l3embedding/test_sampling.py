@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3embedding.sampling import calendar_groups, draw_sample, share_out
+from l3embedding.diagnostics import diagnose
+from l3embedding.sampling import DppSettings, calendar_groups, draw_sample, share_out
 
 
 @given(st.integers(0, 200), st.lists(st.integers(0, 60), max_size=12))
@@ -99,3 +100,59 @@ def test_a_share_above_the_rank_is_drawn_with_a_ridge_and_said(rng, caplog):
     rows = _draw(embeddings, np.ones(60, np.float32), "dpp", 20, rng)
     assert len(rows) == 20
     assert "exceeds the rank of the embeddings, 3" in caplog.text
+
+
+@pytest.mark.parametrize("kernel", ["unit", "paper"])
+@pytest.mark.parametrize("method", ["exact", "mcmc", "map"])
+def test_every_kernel_and_method_gives_the_size_asked_for_even_beyond_the_rank(rng, kernel, method):
+    embeddings = rng.normal(size=(60, 5)).astype(np.float32)
+    relevance = rng.uniform(0.1, 1, 60).astype(np.float32)
+    for size in (4, 30):
+        rows = draw_sample(
+            lambda rows: embeddings[rows],
+            relevance,
+            [np.arange(60)],
+            "dpp",
+            size,
+            rng,
+            DppSettings(kernel, method, steps=3),
+        )
+        assert len(set(rows.tolist())) == size
+
+
+def _clumped(rng):
+    """Most frames alike, a few of their own kind."""
+    centres = np.eye(8, dtype=np.float32)
+    kinds = np.where(rng.random(2000) < 0.98, 0, rng.integers(1, 8, 2000))
+    return centres[kinds] + rng.normal(0, 0.02, (2000, 8)).astype(np.float32)
+
+
+def test_the_diagnostics_show_that_diversity_was_bought_and_that_the_authors_chain_buys_little(rng):
+    embeddings, relevance = _clumped(rng), rng.uniform(0, 1, 2000).astype(np.float32)
+
+    def judge(sampling, dpp):
+        rows = draw_sample(lambda rows: embeddings[rows], relevance, [np.arange(2000)], sampling, 8, rng, dpp)
+        return diagnose(embeddings, relevance, embeddings[rows], relevance[rows], rng)
+
+    exact, chain = judge("dpp_div", DppSettings()), judge("dpp_div", DppSettings("paper", "mcmc"))
+    volume = exact["log_volume"]
+    assert volume["sample"] > volume["random_mean"] + 3 * volume["random_std"]
+    assert exact["coverage"]["sample"] > exact["coverage"]["random_mean"]
+    assert chain["log_volume"]["sample"] < volume["sample"] - 3 * volume["random_std"]
+    loud = judge("spl", DppSettings())["mean_relevance"]
+    assert loud["sample"] > 0.5
+
+
+def test_a_random_sample_is_diagnosed_as_one(rng):
+    embeddings, relevance = _clumped(rng), rng.uniform(0, 1, 2000).astype(np.float32)
+    measured = diagnose(embeddings, relevance, embeddings[:200], relevance[:200], rng)
+    for name, values in measured.items():
+        assert abs(values["sample"] - values["random_mean"]) < 6 * values["random_std"], name
+
+
+def test_constant_loudness_makes_relevance_no_preference(rng):
+    from data.loudness import relevance
+
+    ranks = relevance(np.full(100, 55.0, np.float32), np.arange(100.0))
+    assert (ranks == ranks[0]).all()
+    assert 0 < ranks[0] <= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -122,3 +123,23 @@ def test_a_stage_refuses_what_an_earlier_one_left_unfinished(undisturbed, tmp_pa
     ended = sea("run", TINY, "--output-dir", tmp_path / "run", "--from", "1", "--set", "street_sensors=1")
     assert ended.returncode == 1
     assert "unfinished" in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        (["pca_kernel=rbf", "dpp_kernel=paper", "dpp_method=mcmc"], "pca_ndata=20_emb=8_kernel=rbf"),
+        (["approx_mode=umap", "umap_n_neighbors=5"], "umap_ndata=20_emb=8_k=5_metric=euclidean_dist=0.1"),
+    ],
+)
+def test_other_reductions_go_through_the_chain(undisturbed, tmp_path, settings, key):
+    shutil.copytree(undisturbed[0], tmp_path / "run")
+    words = [word for each in (*settings, "representations=[student]", "tsne_points=12") for word in ("--set", each)]
+    ended = sea("run", TINY, "--output-dir", tmp_path / "run", "--until", "3", *words)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    record = json.loads((tmp_path / "run" / "03-train-approx-embedding" / "done.json").read_text())
+    assert record["results"]["embedding_key"] == key
+    ended = sea("run", TINY, "--output-dir", tmp_path / "run", "--from", "7", *words)
+    page = (tmp_path / "run" / "07-report" / "report.html").read_text()
+    assert "by t-SNE: a picture" in page
+    assert "was diversity bought?" in page
