@@ -26,19 +26,21 @@ def unit_rows(n: int, rng: np.random.Generator) -> np.ndarray:
 def main() -> None:
     """Print times, their ratio, and the memory of a set twenty times as large."""
     rng = np.random.default_rng(0)
-    features = unit_rows(N, rng)
-    ours = seconds(lambda: sample_k_dpp(LowRankKernel.from_features(features), K, rng))
-    ridge = seconds(lambda: sample_k_dpp(LowRankKernel.from_features(features), K, rng, ridge=1e-3))
-    dual = features.astype(np.float64)
-    peer = seconds(lambda: FiniteDPP("likelihood", L_gram_factor=dual.T).sample_exact_k_dpp(K), repetitions=1)
-    operations = 2 * N * D**2 + 2 * N * K**2
-    print(f"k-DPP, N {N}, d {D}, k {K}: {ours:.2f} s; with a ridge {ridge:.2f} s; DPPy's dual {peer:.2f} s")
-    print(f"{peer / ours:.1f} times DPPy; {operations / ours / 1e9:.0f} GFLOP/s of what the method needs")
-    del dual, features
+    _beside_dppy(unit_rows(N, rng), rng)
     large = unit_rows(20 * N, rng)
     took = seconds(lambda: sample_k_dpp(LowRankKernel.from_features(large), K, rng), repetitions=1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"N {20 * N}: {took:.1f} s, peak memory of the process {peak / large.nbytes:.2f} times the embeddings")
+
+
+def _beside_dppy(features: np.ndarray, rng: np.random.Generator) -> None:
+    ours = seconds(lambda: sample_k_dpp(LowRankKernel.from_features(features), K, rng))
+    ridge = seconds(lambda: sample_k_dpp(LowRankKernel.from_features(features), K, rng, ridge=1e-3))
+    dual = features.astype(np.float64).T
+    peer = seconds(lambda: FiniteDPP("likelihood", L_gram_factor=dual).sample_exact_k_dpp(K), repetitions=1)
+    operations = 2 * N * D**2 + 2 * N * K**2
+    print(f"k-DPP, N {N}, d {D}, k {K}: {ours:.2f} s; with a ridge {ridge:.2f} s; DPPy's dual {peer:.2f} s")
+    print(f"{peer / ours:.1f} times DPPy; {operations / ours / 1e9:.0f} GFLOP/s of what the method needs")
 
 
 if __name__ == "__main__":

@@ -88,6 +88,10 @@ def test_every_command_of_the_readme_runs(command, small_run, tmp_path, request)
             words = [word.replace("GSHEET_ID", server.gsheet_id).replace("tabs", str(tmp_path)) for word in words]
             said = _run([*SEA, *words], env=os.environ | server.environment(tmp_path))
         assert re.search(RUNS[words[0]], said), said
+    elif program == "sea" and words[0] == "sensors":
+        table = tmp_path / "SENSORS.csv"
+        table.write_text("sensor,latitude,longitude\n" + "".join(f"s{i},{40 + i / 100},-74\n" for i in range(20)))
+        assert len(_run([*SEA, *words[:2], str(table), *words[3:]]).splitlines()) == 16
     elif program == "sea":
         _run_sea(command, words, small_run, tmp_path, request)
     else:
