@@ -109,7 +109,7 @@ def find_devices(folder: Path) -> Devices:
         step = (
             f"{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
         )
-        devices = _meet(folder / f"tasks-{step}", rank, tasks)
+        devices = _meet(folder / f"tasks-{step}", rank, tasks, len(gpus))
     elif len(gpus) > 1:
         devices = Devices(tf.distribute.MirroredStrategy(), gpus=len(gpus))
     else:

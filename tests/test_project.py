@@ -37,6 +37,7 @@ SMALL = [
     "batch_size=4",
     "calibration_frames=4",
     "classifier_epochs=2",
+    "classifier_seeds=[0]",
     "representations=[student]",
 ]
 SMALL_REAL = [

@@ -17,6 +17,9 @@ from jobs.slurm.cluster import JobRow
 from jobs.slurm.ledger import Ledger, Submission
 
 _LAST_BYTES = 16_384
+_SLURM_ERROR = re.compile(r"(srun|slurmstepd\S*): error: ")
+_PROGRAM_ERROR = re.compile(rf"(?!{_SLURM_ERROR.pattern})(.*\berror: |[A-Za-z_.]*(Error|Exception)\b)")
+"""A sentence of ours, or the last line of a traceback."""
 
 
 @dataclass(frozen=True)
@@ -136,18 +139,16 @@ def _job_state(folder_state: str, submission: Submission | None, rows: Sequence[
 
 
 def last_error(logs: Sequence[Path]) -> str:
-    """The last line of these logs that says an error, or else the last line of the newest."""
-    newest_first = sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True)
-    fallback = ""
-    for log in newest_first:
+    """What these logs say went wrong: the last error of a program, else of Slurm, else the last line of the newest."""
+    lines: list[str] = []
+    for log in sorted(logs, key=lambda path: path.stat().st_mtime):
         with open(log, "rb") as file:
             file.seek(max(0, log.stat().st_size - _LAST_BYTES))
-            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-        for line in reversed(lines):
-            if re.match(r"(.*\berror: |[A-Za-z_.]*(Error|Exception)\b)", line):
-                return line.strip()
-        fallback = fallback or (lines[-1].strip() if lines else "")
-    return fallback
+            lines += [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    for pattern in (_PROGRAM_ERROR, _SLURM_ERROR, re.compile("")):
+        if said := [line for line in lines if pattern.match(line)]:
+            return said[-1]
+    return ""
 
 
 def task_logs(submission: Submission) -> list[Path]:

@@ -71,6 +71,14 @@ def test_a_failed_job_says_its_error(tasks, tmp_path):
     assert line.log == str(log)
 
 
+def test_a_programs_error_says_more_than_that_of_the_step_it_ended(tmp_path):
+    log = tmp_path / "03.log"
+    log.write_text("Traceback\nTypeError: no\nsrun: error: n1: task 1: Exited with exit code 1\n")
+    assert last_error([log]) == "TypeError: no"
+    log.write_text("12:00 epoch 1\nsrun: error: n1: task 1: Killed\nslurmstepd: bye\n")
+    assert last_error([log]) == "srun: error: n1: task 1: Killed"
+
+
 def test_without_an_error_the_last_line_is_shown(tmp_path):
     log = tmp_path / "03.log"
     log.write_text("12:00 epoch 1\nslurmstepd: Killed\n\n")
