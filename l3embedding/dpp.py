@@ -23,7 +23,7 @@ from scipy.special import gammaln
 
 from data.errors import InputError
 
-_CHUNK = 8192
+_CHUNK = 2048
 
 
 @dataclass(frozen=True)
