@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _LOCK = ".sync.lock"
 _LAST_WORD_S = 60.0
+_HASTY_WORD_S = 10.0
+"""Where the run was stopped, its scheduler may not wait much longer."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,10 @@ class Follower:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Give the last word a while to reach the sheet; `sea sync` brings it there otherwise."""
         self._ended.set()
-        self._thread.join(_LAST_WORD_S)
+        self._thread.join(_LAST_WORD_S if kind is None else _HASTY_WORD_S)
         if self._thread.is_alive():
             logger.warning("the sheet is behind %s; `sea sync` brings it up to date", self._folder)
 
