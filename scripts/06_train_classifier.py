@@ -27,6 +27,7 @@ from data.sonyc_ust import (
     sensor_ids,
     training_targets,
 )
+from jobs.stopping import stop_deferred
 from scripts.program import run_stage
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,12 @@ def _classify_sonyc_ust(parameters: SimpleNamespace, root: Path, features: Path,
     )
     held_out = choose_held_out(sensor_ids(annotations, targets.index), np.random.default_rng(parameters.seed))
     labels = targets.to_numpy(np.float32)
-    model, history = train_mil(train, labels, settings, parameters.seed, held_out, parameters.track.epoch)
+    checkpoint = output_dir / "resume.npz"
+    with stop_deferred() as should_stop:
+        model, history = train_mil(
+            train, labels, settings, parameters.seed, held_out, parameters.track.epoch, checkpoint, should_stop
+        )
+    checkpoint.unlink(missing_ok=True)
     predictions = pd.DataFrame(model.predict(validate, verbose=0), truth.index, taxonomy.coarse_columns)
     for name, table in (("predictions.csv", predictions.reset_index()), ("history.csv", history)):
         with atomic_path(output_dir / name) as temporary:

@@ -113,6 +113,23 @@ def test_a_seed_decides_everything(rng):
     assert not np.array_equal(first, different)
 
 
+def test_a_run_that_is_asked_to_stop_ends_bit_for_bit_where_an_undisturbed_one_ends(tmp_path, rng):
+    features, targets, held_out = _toy(rng, 50)
+    settings = replace(TINY, num_epochs=7, patience=7)
+    whole, history = train_mil(features, targets, settings, 5, held_out)
+    checkpoint = tmp_path / "resume.npz"
+    for epochs in (2, 1, 3):
+        asked = iter([False] * (epochs - 1) + [True])
+        _, part = train_mil(
+            features, targets, settings, 5, held_out, checkpoint=checkpoint, should_stop=lambda asked=asked: next(asked)
+        )
+    assert len(part) == 6
+    taken_up, same = train_mil(features, targets, settings, 5, held_out, checkpoint=checkpoint)
+    np.testing.assert_array_equal(same, history)
+    for one, other in zip(whole.get_weights(), taken_up.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("patience", [6, 30])
 def test_the_best_epoch_is_kept_and_not_the_last(rng, patience):
     features, _, held_out = _toy(rng, 48)
