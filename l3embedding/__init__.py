@@ -7,18 +7,31 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from data.errors import InputError as EdgeL3Error
+    from data.errors import InputError as OpenL3Error
+    from l3embedding.audio_files import get_output_path, process_file
     from l3embedding.embedding import get_embedding, load_model
 
-__all__ = ["get_embedding", "load_model"]
+__all__ = ["EdgeL3Error", "OpenL3Error", "get_embedding", "get_output_path", "load_model", "process_file"]
+
+_MODULES = {
+    "get_embedding": ("l3embedding.embedding", "get_embedding"),
+    "load_model": ("l3embedding.embedding", "load_model"),
+    "get_output_path": ("l3embedding.audio_files", "get_output_path"),
+    "process_file": ("l3embedding.audio_files", "process_file"),
+    # What the packages raise; here it is one error, which says what to mend.
+    "OpenL3Error": ("data.errors", "InputError"),
+    "EdgeL3Error": ("data.errors", "InputError"),
+}
 
 
 def __getattr__(name: str) -> Any:
     # Keras takes seconds to import; who only samples or reduces need not wait for it.
-    if name in __all__:
-        from l3embedding import embedding
-
-        return getattr(embedding, name)
+    if name in _MODULES:
+        module, attribute = _MODULES[name]
+        return getattr(import_module(module), attribute)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

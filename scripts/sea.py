@@ -18,8 +18,9 @@ from data.files import make_folder, read_json, write_json, write_text
 from jobs.chain import Task, build_chain
 from jobs.experiment import Sweep, read_experiment
 from jobs.local import StageFailed, folder_of, local_log, run_tasks
+from scripts import models, runs
 from scripts.program import say_errors, start_logging
-from scripts.runs import add_commands, print_table
+from scripts.runs import print_table
 
 if typing.TYPE_CHECKING:
     from jobs.slurm.submit import Job
@@ -248,7 +249,8 @@ def _parser() -> argparse.ArgumentParser:
     select.add_argument(
         "--scale-km", type=float, help="distance over which likeness falls by a factor of e (default: the mean)"
     )
-    add_commands(commands)
+    runs.add_commands(commands)
+    models.add_commands(commands)
     return parser
 
 

@@ -89,6 +89,13 @@ def test_every_command_of_the_readme_runs(command, small_run, tmp_path, request)
             words = [word.replace("GSHEET_ID", server.gsheet_id).replace("tabs", str(tmp_path)) for word in words]
             said = _run([*SEA, *words], env=os.environ | server.environment(tmp_path))
         assert re.search(RUNS[words[0]], said), said
+    elif program == "sea" and words[0] in ("models", "embed"):
+        shared = request.getfixturevalue("shared")
+        (tmp_path / "recordings").mkdir()
+        soundfile.write(tmp_path / "recordings" / "a.wav", np.random.default_rng(0).normal(0, 0.1, 16000), 8000)
+        words = [str(tmp_path / word) if word in ("recordings", "embeddings") else word for word in words]
+        said = _run([*SEA, *words], env=os.environ | {"L3EMBEDDING_CACHE": str(shared / "sea64")})
+        assert re.search("1 of 1 files are embedded|edgel3_sea_ust_audio_emb_64 .* yes", said), said
     elif program == "sea" and words[0] == "sensors":
         table = tmp_path / "SENSORS.csv"
         table.write_text("sensor,latitude,longitude\n" + "".join(f"s{i},{40 + i / 100},-74\n" for i in range(20)))

@@ -1,0 +1,204 @@
+"""Embedding files: one or thousands, beside the audio or into a folder, as openl3 and edgel3 do.
+
+Reading and resampling go on in threads while the network computes. What is there already is left
+alone, so a run that was stopped is run again; a file that cannot be read is named and passed over.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from data.audio import AUDIO_SUFFIXES, read_audio, resample
+from data.clip_embeddings import write_embedding
+from data.errors import InputError
+from data.parallel import map_ahead
+from data.progress import progress
+from l3embedding.embedding import get_embedding, load_model
+from l3embedding.teachers import EmbeddingModel
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".npz"
+
+
+@dataclass(frozen=True)
+class Job:
+    """An audio file, and where its embedding goes."""
+
+    audio: Path
+    output: Path
+
+
+def get_output_path(
+    filepath: str | os.PathLike[str], suffix: str, output_dir: str | os.PathLike[str] | None = None
+) -> str:
+    """Where the embedding of a file goes, as openl3 and edgel3 have it.
+
+    Parameters
+    ----------
+    filepath
+        The audio file.
+    suffix
+        Its ending: one that begins with a dot replaces the file's own, another is added after an underscore.
+    output_dir
+        The folder; that of the file by default.
+    """
+    stem = os.path.splitext(os.path.basename(filepath))[0]
+    folder = os.path.dirname(filepath) if output_dir is None else os.fspath(output_dir)
+    return os.path.join(folder, stem + suffix if suffix.startswith(".") else f"{stem}_{suffix}")
+
+
+def list_jobs(inputs: Sequence[str | os.PathLike[str]], output_dir: Path | None, suffix: str | None) -> list[Job]:
+    """List the audio files among and below `inputs`; below an output folder their folders are kept.
+
+    Raises
+    ------
+    InputError
+        An input does not exist, there is no audio, or two files would have one output.
+    """
+    ending = f"{suffix}{SUFFIX}" if suffix else SUFFIX
+    jobs: dict[str, Job] = {}
+    for given in map(Path, inputs):
+        if not given.exists():
+            raise InputError(f"{given} does not exist.")
+        files = [given] if given.is_file() else _audio_below(given)
+        for audio in files:
+            folder = output_dir
+            if output_dir is not None and given.is_dir():
+                folder = output_dir / audio.parent.relative_to(given)
+            output = get_output_path(audio, ending, folder)
+            if (earlier := jobs.get(output)) is not None and earlier.audio != audio:
+                raise InputError(f"{earlier.audio} and {audio} would both become {output}; embed them separately.")
+            jobs[output] = Job(audio, Path(output))
+    if not jobs:
+        raise InputError(f"There is no audio ({', '.join(sorted(AUDIO_SUFFIXES))}) in {', '.join(map(str, inputs))}.")
+    return list(jobs.values())
+
+
+def embed_files(
+    jobs: Sequence[Job],
+    model: EmbeddingModel,
+    *,
+    hop_size: float = 0.1,
+    center: bool = True,
+    overwrite: bool = False,
+) -> list[dict[str, str]]:
+    """Embed audio files into `.npz` files with `embedding` and `timestamps`.
+
+    Parameters
+    ----------
+    jobs
+        From `list_jobs`.
+    model
+        What embeds.
+    hop_size, center
+        As for `l3embedding.get_embedding`.
+    overwrite
+        Whether to embed again what is there.
+
+    Returns
+    -------
+    The files that could not be embedded, each with the reason.
+    """
+    todo = [job for job in jobs if overwrite or not job.output.is_file()]
+    if len(todo) < len(jobs):
+        logger.info("%d of %d embeddings are there already", len(jobs) - len(todo), len(jobs))
+    skipped = []
+    durations = [_duration_s(job.audio) for job in todo]
+    loaded = map_ahead(lambda job: _load(job.audio, model.sample_rate), todo, os.cpu_count() or 1)
+    with progress(f"embedding with {model.name}", round(sum(durations)), "s of audio", logger) as bar:
+        for job, duration, audio in zip(todo, durations, loaded, strict=True):
+            try:
+                if isinstance(audio, InputError):
+                    raise audio
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # silence and shortness are no news among many files
+                    embedded = get_embedding(audio, model.sample_rate, model, hop_size=hop_size, center=center)
+                write_embedding(job.output, *embedded)
+            except InputError as error:
+                logger.warning("skipped: %s", error)
+                skipped.append({"recording": str(job.audio), "reason": str(error)})
+            bar.update(duration)
+    return skipped
+
+
+def process_file(
+    filepath: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str] | None = None,
+    suffix: str | None = None,
+    model: EmbeddingModel | str | os.PathLike[str] | None = None,
+    *,
+    hop_size: float = 0.1,
+    center: bool = True,
+    overwrite: bool = True,
+    **which: Any,
+) -> Path:
+    """Embed one file and save the result beside it, or in a folder.
+
+    Parameters
+    ----------
+    filepath
+        The audio file.
+    output_dir
+        The folder of the `.npz` file; that of the audio by default.
+    suffix
+        Added to the file's name after an underscore.
+    model
+        A loaded model, or what `load_model` takes.
+    hop_size, center
+        As for `l3embedding.get_embedding`.
+    overwrite
+        Whether to embed again what is there.
+    **which
+        openl3's and edgel3's ways of naming a model, see `l3embedding.embedding.model_name`.
+
+    Returns
+    -------
+    The file that was written.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    (job,) = list_jobs([filepath], None if output_dir is None else Path(output_dir), suffix)
+    if overwrite or not job.output.is_file():
+        if not isinstance(model, EmbeddingModel):
+            model = load_model(model, **which)
+        audio, rate = read_audio(job.audio)
+        write_embedding(job.output, *get_embedding(audio, rate, model, hop_size=hop_size, center=center))
+    return job.output
+
+
+def _audio_below(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def _load(path: Path, rate: int) -> NDArray[np.float32] | InputError:
+    try:
+        audio, file_rate = read_audio(path)
+        return resample(audio, file_rate, rate)
+    except InputError as error:
+        return error
+
+
+def _duration_s(path: Path) -> float:
+    """Length of a file by its header; 0 of one that has none, of which the reading will tell."""
+    try:
+        return float(soundfile.info(str(path)).duration)
+    except (soundfile.LibsndfileError, OSError):
+        return 0.0
