@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.shards import SensorFrames, sensors_in, write_sample
+from data.progress import progress
+from data.shards import SensorFrames, read_dataset, sensors_in, write_sample
 from l3embedding.diagnostics import diagnose
 from l3embedding.sampling import DppSettings, calendar_groups, draw_sample, share_out
 from scripts.program import run_stage
@@ -32,16 +33,23 @@ def sample(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: 
     sizes = share_out(parameters.sample_size, counts) if combined else [parameters.sample_size] * len(counts)
     dpp = DppSettings(parameters.dpp_kernel, parameters.dpp_method, parameters.dpp_steps)
     drawn, diagnostics = {}, {}
-    for (sensor, each), size in parameters.share.of(list(zip(frames.items(), sizes, strict=True))):
-        # A generator of its own, so that the sample does not depend on how sensors share the work.
-        rng = np.random.default_rng([parameters.random_state, zlib.crc32(sensor.encode())])
-        groups = calendar_groups(each.timestamp, parameters.timescale, parameters.time_zone)
-        rows = draw_sample(each.read_embeddings, each.relevance, groups, parameters.sampling, size, rng, dpp)
-        write_sample(output_dir / f"{sensor}.h5", each, rows)
-        logger.info("%s: %d of %d frames, from %d groups", sensor, len(rows), len(each), len(groups))
-        drawn[sensor] = len(rows)
-        if len(rows):
-            diagnostics[sensor] = _diagnose(each, rows, rng)
+    mine = parameters.share.of(list(zip(frames.items(), sizes, strict=True)))
+    with progress("sampling", sum(len(each) for (_, each), _ in mine), "frames", logger) as bar:
+        for (sensor, each), size in mine:
+            # Generators of its own, so that the sample does not depend on how sensors share the work.
+            seed = [parameters.random_state, zlib.crc32(sensor.encode())]
+            target = output_dir / f"{sensor}.h5"
+            if not target.is_file():
+                groups = calendar_groups(each.timestamp, parameters.timescale, parameters.time_zone)
+                rng = np.random.default_rng(seed)
+                rows = draw_sample(each.read_embeddings, each.relevance, groups, parameters.sampling, size, rng, dpp)
+                write_sample(target, each, rows)
+                logger.info("%s: %d of %d frames, from %d groups", sensor, len(rows), len(each), len(groups))
+            rows = read_dataset(target, "row")
+            drawn[sensor] = len(rows)
+            if len(rows):
+                diagnostics[sensor] = _diagnose(each, rows, np.random.default_rng([*seed, 1]))
+            bar.update(len(each))
     return {"n_frames": sum(counts), "by_sensor": drawn, "diagnostics": diagnostics}
 
 

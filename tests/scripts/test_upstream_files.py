@@ -123,7 +123,7 @@ def test_a_sample_does_not_depend_on_how_many_tasks_draw_it(tmp_path):
             file["timestamp"] = 1_500_000_000 + 3600.0 * np.arange(80)
             file["relevance"] = rng.uniform(0.1, 1, 80).astype(np.float32)
             file.attrs["sensor"] = sensor
-    drawn = []
+    drawn: list[tuple] = []
     for num_tasks in (1, 3):
         out = tmp_path / f"of-{num_tasks}"
         for index in range(num_tasks):
@@ -136,3 +136,14 @@ def test_a_sample_does_not_depend_on_how_many_tasks_draw_it(tmp_path):
                 rows[sensor] = file["row"][:].tolist()
         drawn.append((rows, results))
     assert drawn[0] == drawn[1]
+    # Taken up, it draws what is missing and no more.
+    out = tmp_path / "of-1"
+    (out / "done.json").unlink()
+    (out / "b.h5").unlink()
+    kept = (out / "a.h5").stat().st_mtime_ns
+    flags = ["--audio-dir", tmp_path / "shards", "--output-dir", out, "--sample-size", 40]
+    assert _run("01-sample-teacher-embeddings", *flags) == 0
+    assert (out / "a.h5").stat().st_mtime_ns == kept
+    assert json.loads((out / "done.json").read_text())["results"] == drawn[0][1]
+    with h5py.File(out / "b.h5") as file:
+        assert file["row"][:].tolist() == drawn[0][0]["b"]
