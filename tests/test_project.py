@@ -48,6 +48,7 @@ SMALL_REAL = [
     "upstream_hop_size=4",
     "embedding_hop_size=4",
     "calibration_frames=4",
+    "representations=[student]",
 ]
 
 
@@ -124,7 +125,7 @@ def _run_sea(command: str, words: list[str], small_run: Path, tmp_path: Path, re
         folder, environment = folder.with_name("slurm"), cluster.environment
         expected = "are queued" if words[0] == "run" else expected
         if words[0] == "logs":
-            cluster.wait_until_idle()
+            cluster.wait_until((folder / "03-train-approx-embedding" / "history.csv").is_file)
     if "paper/" in command:
         # The real size costs nothing until it runs; the test's nodes are small.
         sizes = ["sbatch=[]"]

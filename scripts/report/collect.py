@@ -107,6 +107,8 @@ class Report:
         """Every finished classifier with its origin, the teacher's first."""
         by_folder = {run.folder.resolve(): run for run in self.runs}
         judged = [Judged(run, _origin(run, by_folder)) for run in self.of_stage("06-train-classifier")]
+        # One whose embeddings were made anew is a result of what is no longer there.
+        judged = [each for each in judged if "05-generate-embedding-samples" in each.origin]
         judged = [replace(each, variant=_variant(each, judged)) for each in judged]
         return sorted(judged, key=lambda each: _ORDER.index(each.representation))
 
@@ -168,8 +170,26 @@ def _origin(run: Run, by_folder: Mapping[Path, Run]) -> dict[str, Run]:
     """The run itself and all that its inputs lead to, the nearest of each stage."""
     origin = {run.stage: run}
     for path in map(Path, run.inputs.values()):
-        folder = next((each for each in (path, *path.parents) if each.resolve() in by_folder), None)
-        if folder and (parent := by_folder[folder.resolve()]).folder != run.folder:
+        parent = _run_at(path, by_folder)
+        if parent and parent.folder != run.folder:
             for stage, ancestor in _origin(parent, by_folder).items():
                 origin.setdefault(stage, ancestor)
     return origin
+
+
+def _run_at(path: Path, by_folder: Mapping[Path, Run]) -> Run | None:
+    """The run in whose folder a path lies, also after all folders have been moved together."""
+    places = (path, *path.parents)
+    if there := next((by_folder[each.resolve()] for each in places if each.resolve() in by_folder), None):
+        return there
+    tails = {folder.parts[-depth:]: run for folder, run in by_folder.items() for depth in (2, 1)}
+    # A stage's folder bears its name, or lies in one that does.
+    return next(
+        (
+            run
+            for each in places
+            for depth in (2, 1)
+            if (run := tails.get(each.parts[-depth:])) and run.stage in each.parts[-depth:]
+        ),
+        None,
+    )

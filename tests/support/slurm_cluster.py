@@ -127,6 +127,10 @@ class SlurmCluster:
         """Whether nothing waits or runs."""
         return not self.run("squeue", "--noheader").strip()
 
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 300) -> None:
+        """Wait until what its jobs do has come so far."""
+        _wait(condition, "what the jobs were to do", seconds)
+
     def wait_until_idle(self, seconds: float = 300) -> None:
         """Wait until nothing waits or runs."""
         _wait(self.is_idle, "the end of all jobs", seconds)
