@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -29,7 +30,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     InputError
-        The folder cannot be made or written to.
+        The folder cannot be made or written to, or its disk is full.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -43,6 +44,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         # mkstemp makes private files; results are shared within a lab as its umask says.
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
+    except OSError as error:
+        if not _is_full(error):
+            raise
+        raise InputError(
+            f"{path} cannot be written: the disk or its quota is full. Make room and run it again; "
+            "what was there before is kept."
+        ) from error
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -98,6 +106,11 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     for leftover in Path(folder).glob(f"{_PARTIAL}*"):
         if leftover.is_file():
             leftover.unlink(missing_ok=True)
+
+
+def _is_full(error: OSError) -> bool:
+    # HDF5 says it in words alone.
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def _umask() -> int:

@@ -135,6 +135,19 @@ def dataset_shape(path: str | os.PathLike[str], name: str) -> tuple[int, ...]:
         return _dataset(file, name).shape
 
 
+def map_dataset(path: str | os.PathLike[str], name: str) -> NDArray:
+    """Map one dataset of a shard into memory, so that its rows are read when they are asked for.
+
+    A dataset in chunks or compressed, which ours are not, is read as a whole.
+    """
+    with open_shard(path) as file:
+        dataset = _dataset(file, name)
+        offset = dataset.id.get_offset()
+        if offset is None:
+            return dataset[:]
+        return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+
+
 def embedding_keys(path: str | os.PathLike[str]) -> list[str]:
     """Names of the datasets in a reduced shard."""
     with open_shard(path) as file:

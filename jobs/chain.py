@@ -96,15 +96,16 @@ class _Builder:
             recordings["spl_root"] = Path(experiment.spl_root)
         extract = self._add("00-extract-teacher-embeddings", experiment, recordings, street)
         audio_dir = {"audio_dir": extract.folder}
-        if experiment.approx_mode == "mse":
-            reduction = None
-            train = self._add("03-train-approx-embedding", experiment, audio_dir, (extract,))
-        else:
+        learned, reduction = dict(audio_dir), None
+        if experiment.approx_mode != "mse":
             sample = self._add("01-sample-teacher-embeddings", experiment, audio_dir, (extract,))
             inputs = audio_dir | {"sample_dir": sample.folder}
             reduction = self._add("02-fit-reduction", experiment, inputs, (extract, sample))
-            inputs = audio_dir | {"embedding_dir": reduction.folder}
-            train = self._add("03-train-approx-embedding", experiment, inputs, (extract, reduction))
+            learned["embedding_dir"] = reduction.folder
+        if experiment.continue_from is not None:
+            learned["continue_from"] = Path(experiment.continue_from)
+        parents = (extract, reduction) if reduction else (extract,)
+        train = self._add("03-train-approx-embedding", experiment, learned, parents)
         export = self._add("04-export-student", experiment, {"student_dir": train.folder} | audio_dir, (extract, train))
         for representation in experiment.representations:
             embed = self._add_embedding(representation, experiment, dataset_root, street, reduction, train, export)

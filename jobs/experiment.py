@@ -126,6 +126,22 @@ class Experiment(BaseModel):
     num_mels: PositiveInt = Field(64, description="Mel bins of the student's input representation")
     num_dft: PositiveInt = Field(1024, description="DFT size of the student's input representation")
     hop_len: PositiveInt = Field(160, description="DFT hop length of the student's input representation, samples")
+    fmax: PositiveFloat | None = Field(
+        None, description="Upper edge of the student's mel filter bank, Hz; half the rate by default"
+    )
+    distillation_loss: Literal["mse", "whitened_mse", "cosine", "relational"] = Field(
+        "mse", description="What the student minimises; whitened_mse: all dimensions alike; see l3embedding/losses.py"
+    )
+    precision: Literal["float32", "mixed_bfloat16"] = Field(
+        "float32", description="Arithmetic of training; mixed_bfloat16 is faster on processors and GPUs that have it"
+    )
+    initial_student: str | None = Field(
+        None,
+        description="Start from the weights of this student, a name, file or folder, and not from scratch",
+    )
+    continue_from: str | None = Field(
+        None, description="Folder of an earlier run of 03 whose training goes on: optimizer, schedule, best, history"
+    )
     num_epochs: PositiveInt = Field(300, description="Epochs at most")
     train_epoch_size: PositiveInt = Field(4096, description="Batches an epoch, at most one pass over the data")
     validation_epoch_size: PositiveInt = Field(1024, description="Validation batches an epoch, at most one pass")
@@ -184,6 +200,10 @@ class Experiment(BaseModel):
             raise ValueError(f"student: {self.student} is none of the paper's {PAPER_STUDENTS}; give student_filters")
         if self.student_filters is not None and self.student_filters[-1] != self.student:
             raise ValueError(f"student_filters end in {self.student_filters[-1]}, but student is {self.student}")
+        if self.initial_student is not None and self.continue_from is not None:
+            raise ValueError("initial_student and continue_from are two ways to start; give one of them")
+        if self.fmax is not None and self.fmax > self.asr / 2:
+            raise ValueError(f"fmax: {self.fmax:g} Hz is above half of asr, {self.asr / 2:g} Hz")
         if self.approx_mode == "mse" and "reduced" in self.representations:
             raise ValueError("representations name 'reduced', but approx_mode: mse has no reduction")
         if self.approx_mode == "umap" and "reduced" in self.representations and not self.allow_pickle:

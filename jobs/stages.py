@@ -94,7 +94,7 @@ def parameters_of(stage: Stage, experiment: Experiment, **task_parameters: Any) 
     }
 
 
-_INPUT_REPRESENTATION = ("asr", "num_mels", "num_dft", "hop_len")
+_INPUT_REPRESENTATION = ("asr", "num_mels", "num_dft", "hop_len", "fmax")
 _TEACHER = (
     "teacher",
     "teacher_embedding_size",
@@ -178,6 +178,7 @@ _STAGES = (
         inputs=(
             Input("audio_dir", "upstream shards, in train/ and validate/"),
             Input("embedding_dir", "reduced shards, in train/ and validate/; not needed for mse", required=False),
+            Input("continue_from", "folder of an earlier 03, whose training goes on here", required=False),
         ),
         parameters=(
             "approx_mode",
@@ -194,6 +195,10 @@ _STAGES = (
             "min_delta",
             "plateau_patience",
             "checkpoint_interval",
+            "distillation_loss",
+            "precision",
+            "initial_student",
+            "weights_dirs",
             "random_state",
         ),
         derived=("student",),

@@ -13,7 +13,8 @@ folder:
 ================================  ====================================================================
 
 Since the order of the data is a function of the seed and the epoch (`l3embedding.pairs`), a run that
-was killed ends where an undisturbed one ends. One that is asked to stop saves within the epoch.
+was killed ends where an undisturbed one ends. One that is asked to stop saves within the epoch. The
+training in one folder can go on in another (`continue_training`), with more epochs or patience.
 
 References
 ----------
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -39,7 +41,8 @@ from data.errors import InputError
 from data.files import atomic_path, make_folder, read_json, write_json
 from l3embedding.devices import ONE_DEVICE, Devices, Step
 from l3embedding.frontend import InputRepresentation
-from l3embedding.networks import embedding_model, l3_audio_network
+from l3embedding.losses import Distance, distillation_loss
+from l3embedding.networks import Precision, embedding_model, l3_audio_network, with_precision
 from l3embedding.pairs import PairBatches, Pairs
 
 logger = logging.getLogger(__name__)
@@ -47,6 +50,9 @@ logger = logging.getLogger(__name__)
 PLATEAU_FACTOR = 0.1
 """The learning rate is multiplied by it on a plateau."""
 
+_RESUME = "resume"
+_STATISTICS_ROWS = 65_536
+"""Targets whose spread stands for that of all."""
 
 Logs = list[dict[str, float]]
 """Loss and metrics, a batch each."""
@@ -66,6 +72,8 @@ class TrainingSettings:
     plateau_patience: int
     checkpoint_interval: int
     random_state: int
+    distillation_loss: Distance = "mse"
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,23 @@ def build_student(
     return network
 
 
+def set_weights(network: keras.Model, of: keras.Model, name: str) -> None:
+    """Give a network the weights of another of its shape; `name` is how an error calls that one.
+
+    Raises
+    ------
+    InputError
+        They differ in shape; the first weight that does is named.
+    """
+    ours, theirs = network.get_weights(), of.get_weights()
+    for variable, mine, other in zip(network.weights, ours, theirs, strict=False):
+        if mine.shape != other.shape:
+            raise InputError(f"{name} is of another shape: {variable.path} is {other.shape} there, {mine.shape} here.")
+    if len(ours) != len(theirs):
+        raise InputError(f"{name} is of another shape: it has {len(theirs)} weights, not {len(ours)}.")
+    network.set_weights(theirs)
+
+
 def train_student(
     network: keras.Model,
     representation: InputRepresentation,
@@ -188,10 +213,14 @@ def train_student(
     Raises
     ------
     InputError
-        The loss is no longer a finite number; the models of the epochs before it are kept.
+        The loss is no longer a finite number, or the disk is full; the models of the epochs before it
+        are kept. Or the folder holds the training of another network.
     """
+    loss = distillation_loss(settings.distillation_loss, train.targets[:: max(1, len(train) // _STATISTICS_ROWS)])
     with devices.scope():
-        network, schedule, history, logs = _take_up(network, settings, output_dir)
+        if settings.precision != "float32":
+            network = with_precision(network, settings.precision)
+        schedule, history, logs = _take_up(network, loss, settings, output_dir)
     train_step, test_step = devices.steps(network)
     check = PairBatches(validate, settings.batch_size, settings.validation_epoch_size, settings.random_state, epoch=0)
     while not schedule.is_over(settings):
@@ -222,18 +251,41 @@ def train_student(
     return pd.DataFrame(history)
 
 
+def continue_training(earlier: Path, output_dir: Path) -> None:
+    """Let the training in an earlier folder go on in another: optimizer, schedule, best models and history.
+
+    Where `output_dir` holds training of its own already, that is what goes on.
+
+    Raises
+    ------
+    InputError
+        The earlier folder holds no training.
+    """
+    if not (earlier / _RESUME / "state.json").is_file():
+        raise InputError(f"{earlier} holds no training that could go on: {_RESUME}/state.json is not there.")
+    if (output_dir / _RESUME / "state.json").is_file():
+        return
+    for model in earlier.glob("model_*.keras"):
+        with atomic_path(output_dir / model.name) as temporary:
+            shutil.copyfile(model, temporary)
+    # The state, which names the network, comes last.
+    for path in sorted((earlier / _RESUME).glob("[!.]*"), reverse=True):
+        with atomic_path(output_dir / _RESUME / path.name) as temporary:
+            shutil.copyfile(path, temporary)
+
+
 def mean_prediction_loss(train: Pairs, validate: Pairs) -> float:
     """Mean squared error of always predicting the mean training target: what any student must beat."""
     return float(np.mean(np.square(validate.targets - train.targets.mean(axis=0, dtype=np.float64))))
 
 
-def _compile(network: keras.Model, learning_rate: float) -> None:
+def _compile(network: keras.Model, loss: keras.losses.Loss, learning_rate: float) -> None:
     # XLA slows these small networks down on CPUs, by a third for Student 2; torch has none, and no list of devices.
     devices = [] if keras.backend.backend() == "torch" else keras.distribution.list_devices()
     on_gpu = any(device.startswith(("gpu", "cuda")) for device in devices)
     network.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
-        loss="mse",
+        loss=loss,
         metrics=["mse", "mae"],
         jit_compile="auto" if on_gpu else False,
     )
@@ -273,11 +325,17 @@ def _go_through(batches: PairBatches, step: Step, title: str, logs: Logs, should
     Not Keras' `fit`, which waits up to five seconds at the end of an epoch for the thread that feeds it,
     and cannot be stopped and taken up between two batches.
     """
-    rest = range(len(logs), len(batches))
-    for index in tqdm(rest, title, unit=" batches", leave=False, disable=not sys.stderr.isatty()):
-        if should_stop():
-            return
-        logs.append(step(*batches[index]))
+    bar = tqdm(total=len(batches), initial=len(logs), desc=title, unit=" batches", leave=False, disable=_no_terminal())
+    with bar:
+        for batch in batches.ahead(len(logs)):
+            if should_stop():
+                return
+            logs.append(step(*batch))
+            bar.update()
+
+
+def _no_terminal() -> bool:
+    return not sys.stderr.isatty()
 
 
 def _mean(logs: Logs) -> dict[str, float]:
@@ -300,7 +358,8 @@ def _save_models(
         names.append("model_best_valid_mae")
     if after.epoch % settings.checkpoint_interval == 0:
         names.append(f"model_epoch_{after.epoch:04d}")
-    student = embedding_model(representation, network)
+    # A student is float32 whatever it was trained in: it is read, exported and quantised as such.
+    student = embedding_model(representation, with_precision(network, "float32"))
     for name in names:
         with atomic_path(output_dir / f"{name}.keras") as temporary:
             student.save(temporary)
@@ -310,7 +369,7 @@ def _save_state(
     network: keras.Model, schedule: Schedule, history: list[dict[str, float]], logs: Logs, output_dir: Path
 ) -> None:
     """Save what the next batch needs; `state.json`, written last, names the network that belongs to it."""
-    folder = make_folder(output_dir / "resume")
+    folder = make_folder(output_dir / _RESUME)
     checkpoint = folder / f"network-{schedule.epoch:04d}-{len(logs):05d}.keras"
     with atomic_path(checkpoint) as temporary:
         network.save(temporary)
@@ -325,24 +384,25 @@ def _save_state(
 
 
 def _take_up(
-    network: keras.Model, settings: TrainingSettings, output_dir: Path
-) -> tuple[keras.Model, Schedule, list[dict[str, float]], Logs]:
-    state_file = output_dir / "resume" / "state.json"
+    network: keras.Model, loss: keras.losses.Loss, settings: TrainingSettings, output_dir: Path
+) -> tuple[Schedule, list[dict[str, float]], Logs]:
+    """Compile a network, and put it where an earlier run in the folder stopped."""
+    state_file = output_dir / _RESUME / "state.json"
     if not state_file.is_file():
-        _compile(network, settings.learning_rate)
-        return network, Schedule(epoch=0, learning_rate=settings.learning_rate), [], []
+        _compile(network, loss, settings.learning_rate)
+        return Schedule(epoch=0, learning_rate=settings.learning_rate), [], []
     state = read_json(state_file)
     schedule = Schedule(**state["schedule"])
     logger.info("taking up after epoch %d and %d batches", schedule.epoch, len(state["logs"]))
     saved = keras.models.load_model(state_file.with_name(state["network"]))
     # Compiled afresh, since how to compile is this machine's choice; then the optimizer is put back.
-    _compile(network, schedule.learning_rate)
-    network.set_weights(saved.get_weights())
+    _compile(network, loss, schedule.learning_rate)
+    set_weights(network, saved, f"the training in {output_dir}")
     network.optimizer.build(network.trainable_variables)
     saved.optimizer.learning_rate = schedule.learning_rate
     for variable, value in zip(network.optimizer.variables, saved.optimizer.variables, strict=True):
         variable.assign(value)
-    return network, schedule, state["history"], state["logs"]
+    return schedule, state["history"], state["logs"]
 
 
 def _say(row: dict[str, float], schedule: Schedule, settings: TrainingSettings) -> None:

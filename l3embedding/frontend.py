@@ -94,7 +94,7 @@ OPENL3_REPRESENTATIONS = {
 
 
 def student_representation(
-    asr: int = 8000, num_mels: int = 64, num_dft: int = 1024, hop_len: int = 160
+    asr: int = 8000, num_mels: int = 64, num_dft: int = 1024, hop_len: int = 160, fmax: float | None = None
 ) -> InputRepresentation:
     """The input representation of a SEA student; the defaults are the paper's.
 
@@ -106,8 +106,10 @@ def student_representation(
         Mel bins.
     num_dft, hop_len
         DFT size and hop, samples.
+    fmax
+        Upper edge of the mel filter bank, Hz; half the rate by default.
     """
-    return InputRepresentation(asr, n_fft=num_dft, hop_length=hop_len, n_mels=num_mels)
+    return InputRepresentation(asr, n_fft=num_dft, hop_length=hop_len, n_mels=num_mels, fmax=fmax)
 
 
 @keras.saving.register_keras_serializable("l3embedding")

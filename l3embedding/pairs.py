@@ -2,14 +2,20 @@
 
 Audio shards and embedding shards lie in two folders under the same file names. The images are
 computed once and kept, with the targets, as two `.npy` files that are memory-mapped, so that a
-training step reads nothing but its rows.
+training step reads nothing but its rows; where the disk has no room for them, they are computed from
+the audio each time.
+
+Batches go through the rows in blocks: a *window* of blocks from all over the shards is read in long
+stretches, and its rows are shuffled. So the disk reads forward, however many rows there are.
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import keras
@@ -18,14 +24,15 @@ from numpy.typing import NDArray
 
 from data.audio import from_int16, resample
 from data.errors import InputError
-from data.files import atomic_path
+from data.files import atomic_path, make_folder
+from data.parallel import map_ahead
 from data.progress import Progress, progress
 from data.shards import (
     TEACHER_KEY,
     dataset_shape,
     embedding_keys,
-    iterate_dataset,
     list_shards,
+    map_dataset,
     read_attributes,
     read_dataset,
     require_shards,
@@ -36,6 +43,12 @@ logger = logging.getLogger(__name__)
 
 _ROWS = 256
 """Frames whose images are computed at once."""
+_BLOCK = 128
+"""Rows that lie side by side and are read together: 1.6 MB of a paper student's images."""
+_WINDOW = 65_536
+"""Rows that are shuffled together: 0.8 GB, for the system's cache to hold."""
+_SPARE_BYTES = 2_000_000_000
+"""Left on the disk for checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +74,60 @@ class ShardPair:
     embedding_size: int
 
 
+class ShardImages:
+    """The images of all shards, computed from the audio when they are asked for.
+
+    Parameters
+    ----------
+    shards
+        As `match_shards` returns them.
+    representation
+        The student's input representation. Audio of another rate is resampled.
+    """
+
+    def __init__(self, shards: list[ShardPair], representation: InputRepresentation) -> None:
+        self._shards = shards
+        self._representation = representation
+        self._front_end = LogMelSpectrogram(representation)
+        self._ends = np.cumsum([shard.rows for shard in shards])
+        self.shape = (int(self._ends[-1]), *representation.image_shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Images float32 `[rows, mels, windows, 1]` of a slice or of sorted row numbers."""
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        shard_of = np.searchsorted(self._ends, rows, side="right")
+        parts = [self._audio_of(index, rows[shard_of == index]) for index in np.unique(shard_of)]
+        return keras.ops.convert_to_numpy(self._front_end(np.ascontiguousarray(np.concatenate(parts))))
+
+    @cached_property
+    def _audio(self) -> list[NDArray[np.int16]]:
+        return [map_dataset(shard.audio, "audio") for shard in self._shards]
+
+    @cached_property
+    def _rates(self) -> list[int]:
+        return [
+            int(read_attributes(shard.audio).get("sample_rate", audio.shape[1]))
+            for shard, audio in zip(self._shards, self._audio, strict=True)
+        ]
+
+    def _audio_of(self, index: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        start = self._ends[index] - self._shards[index].rows
+        audio = from_int16(self._audio[index][rows - start])
+        if self._rates[index] == self._representation.sample_rate:
+            return audio
+        # soxr takes channels in the second dimension: all frames at once.
+        return resample(np.ascontiguousarray(audio.T), self._rates[index], self._representation.sample_rate).T
+
+
 @dataclass(frozen=True)
 class Pairs:
-    """Images float32 `[n, mels, windows, 1]` and targets float32 `[n, d]`, memory-mapped."""
+    """Images float32 `[n, mels, windows, 1]`, memory-mapped or computed, and targets float32 `[n, d]`."""
 
-    images: NDArray[np.float32]
+    images: NDArray[np.float32] | ShardImages
     targets: NDArray[np.float32]
 
     def __len__(self) -> int:
@@ -98,6 +160,11 @@ def match_shards(audio_dir: Path, embedding_dir: Path | None) -> list[ShardPair]
     for pair in pairs:
         if pair.key != pairs[0].key:
             raise InputError(f"{pair.embedding} holds {pair.key}, but {pairs[0].embedding} holds {pairs[0].key}.")
+        if pair.embedding_size != pairs[0].embedding_size:
+            raise InputError(
+                f"{pair.embedding} has {pair.embedding_size} dimensions, "
+                f"but {pairs[0].embedding} has {pairs[0].embedding_size}."
+            )
     return pairs
 
 
@@ -119,13 +186,23 @@ def load_pairs(shards: list[ShardPair], representation: InputRepresentation, cac
         A target is not a finite number; the shard and the row are named.
     """
     images, targets = cache / "images.npy", cache / "targets.npy"
-    n = sum(shard.rows for shard in shards)
+    computed = ShardImages(shards, representation)
     if not targets.is_file():
-        _write_array(targets, (n, shards[0].embedding_size), _targets(shards))
+        _write_array(targets, (len(computed), shards[0].embedding_size), _targets(shards))
+    pairs = Pairs(computed, np.load(targets, mmap_mode="r"))
     if not images.is_file():
-        with progress(f"{cache.name}: log-mel images", n, "frames", logger) as bar:
-            _write_array(images, (n, *representation.image_shape), _images(shards, representation, bar))
-    return Pairs(np.load(images, mmap_mode="r"), np.load(targets, mmap_mode="r"))
+        needed, free = 4 * int(np.prod(computed.shape)), shutil.disk_usage(make_folder(cache)).free
+        if needed + _SPARE_BYTES > free:
+            logger.warning(
+                "%s: %.1f GB of images do not fit beside %.1f GB on this disk; they are computed in every epoch",
+                cache.name,
+                needed / 1e9,
+                free / 1e9,
+            )
+            return pairs
+        with progress(f"{cache.name}: log-mel images", len(computed), "frames", logger) as bar:
+            _write_array(images, computed.shape, _chunks(computed, bar))
+    return Pairs(np.load(images, mmap_mode="r"), pairs.targets)
 
 
 def _pair(audio: Path, embedding: Path, key: str) -> ShardPair:
@@ -150,30 +227,20 @@ def _targets(shards: list[ShardPair]) -> Iterator[NDArray[np.float32]]:
         yield values
 
 
-def _images(
-    shards: list[ShardPair], representation: InputRepresentation, bar: Progress
-) -> Iterator[NDArray[np.float32]]:
-    front_end = LogMelSpectrogram(representation)
-    for shard in shards:
-        rate = int(read_attributes(shard.audio).get("sample_rate", dataset_shape(shard.audio, "audio")[1]))
-        for chunk in iterate_dataset(shard.audio, "audio", _ROWS):
-            audio = from_int16(chunk)
-            if rate != representation.sample_rate:
-                # soxr takes channels in the second dimension: all frames of the chunk at once.
-                audio = resample(np.ascontiguousarray(audio.T), rate, representation.sample_rate).T
-            yield keras.ops.convert_to_numpy(front_end(np.ascontiguousarray(audio)))
-            bar.update(len(chunk))
+def _chunks(images: ShardImages, bar: Progress) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(images), _ROWS):
+        chunk = images[start : start + _ROWS]
+        yield chunk
+        bar.update(len(chunk))
 
 
 def _write_array(path: Path, shape: tuple[int, ...], chunks: Iterator[NDArray[np.float32]]) -> None:
-    with atomic_path(path) as temporary:
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-        start = 0
+    """Write a `.npy` file piece by piece; not through a memory map, which dies of a full disk instead of saying so."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
         for chunk in chunks:
-            array[start : start + len(chunk)] = chunk
-            start += len(chunk)
-        array.flush()
-        del array
+            file.write(np.ascontiguousarray(chunk, np.float32).data)
 
 
 class PairBatches:
@@ -219,10 +286,40 @@ class PairBatches:
         rows = np.sort(self.rows(index))
         return self._pairs.images[rows], self._pairs.targets[rows]
 
+    def ahead(self, first: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Batches from `first` on, read by threads a few ahead of the step that takes them."""
+        return map_ahead(self.__getitem__, range(first, len(self)), threads=2)
+
     def rows(self, index: int) -> NDArray[np.int64]:
         """Rows of batch `index` of this epoch, int64 `[batch_size]`."""
         number, position = divmod(self._epoch * self._epoch_size + index, self._per_pass)
         if number not in self._permutations:
             rng = np.random.default_rng([self._random_state, number])
-            self._permutations[number] = rng.permutation(len(self._pairs))
+            self._permutations[number] = shuffled_rows(len(self._pairs), rng)
         return self._permutations[number][position * self.batch_size : (position + 1) * self.batch_size]
+
+
+def shuffled_rows(n: int, rng: np.random.Generator, block: int = _BLOCK, window: int = _WINDOW) -> NDArray[np.int64]:
+    """Shuffle rows 0 to n - 1 so that they are read in long stretches.
+
+    Parameters
+    ----------
+    n
+        How many rows.
+    rng
+        Draws the order.
+    block
+        Rows side by side that fall into one window.
+    window
+        Rows that are shuffled among each other; as many as there are, and the order is any of all.
+
+    Returns
+    -------
+    A permutation, int64 `[n]`.
+    """
+    if n <= window:
+        return rng.permutation(n)
+    starts = block * rng.permutation(-(-n // block))
+    windows = np.array_split(starts, -(-n // window))
+    rows = [(each[:, np.newaxis] + np.arange(block)).ravel() for each in windows]
+    return np.concatenate([rng.permutation(each[each < n]) for each in rows])

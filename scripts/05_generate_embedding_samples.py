@@ -61,7 +61,9 @@ def _clips(dataset: str, root: Path) -> list[Path]:
 def _load_student(parameters: SimpleNamespace, inputs: Mapping[str, Path]) -> EmbeddingModel:
     """Load a student, and refuse one that hears something else than the parameters say."""
     model = load_model(inputs["model"], batch_size=parameters.teacher_batch_size)
-    said = student_representation(parameters.asr, parameters.num_mels, parameters.num_dft, parameters.hop_len)
+    said = student_representation(
+        parameters.asr, parameters.num_mels, parameters.num_dft, parameters.hop_len, parameters.fmax
+    )
     heard = getattr(model, "representation", said)
     if heard != said:
         raise InputError(f"{inputs['model']} hears {heard}, but the parameters say {said}.")

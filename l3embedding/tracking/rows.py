@@ -130,7 +130,8 @@ def _upstream(run: Run) -> dict[str, Any]:
     parameters, inputs = run.facts.get("parameters", {}), run.facts.get("inputs", {})
     audio, embedding = inputs.get("audio_dir"), inputs.get("embedding_dir") or inputs.get("audio_dir")
     latest = run.epochs[-1] if run.epochs else {}
-    representation = " ".join(f"{key}={parameters.get(key)}" for key in ("asr", "num_mels", "num_dft", "hop_len"))
+    heard = [key for key in ("asr", "num_mels", "num_dft", "hop_len", "fmax") if parameters.get(key) is not None]
+    representation = " ".join(f"{key}={parameters[key]}" for key in heard)
     values = {
         "Model Dir": run.facts.get("output_dir"),
         "Train Data Dir": f"{audio}/train",

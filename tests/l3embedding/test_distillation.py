@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,10 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import InputError
-from l3embedding.distillation import Schedule, TrainingSettings, build_student, mean_prediction_loss, train_student
+from l3embedding.distillation import (
+    Schedule,
+    TrainingSettings,
+    build_student,
+    continue_training,
+    mean_prediction_loss,
+    train_student,
+)
 from l3embedding.embedding import load_model
 from l3embedding.frontend import InputRepresentation
-from l3embedding.pairs import PairBatches, Pairs, load_pairs, match_shards
+from l3embedding.pairs import PairBatches, Pairs, load_pairs, match_shards, shuffled_rows
 from tests.conftest import REPOSITORY
 
 SETTINGS = TrainingSettings(
@@ -52,44 +60,93 @@ def _train(folder, settings=SETTINGS, train=None, **options):
     return train_student(network, REPRESENTATION, train, _pairs(1, 20), settings, folder, **options)
 
 
-def test_a_run_that_is_taken_up_ends_bit_for_bit_where_an_undisturbed_one_ends(tmp_path):
-    whole = _train(tmp_path / "whole")
-    _train(tmp_path / "parts", replace(SETTINGS, num_epochs=2))
-    parts = _train(tmp_path / "parts")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Folder and history of a run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, _train(folder)
+
+
+def _assert_equal(whole, folder, history):
     results = ["epoch", "train_loss", "valid_loss", "valid_mae", "learning_rate"]
-    pd.testing.assert_frame_equal(whole[results], parts[results], check_exact=True)
+    pd.testing.assert_frame_equal(whole[1][results], history[results], check_exact=True)
     for name in ("model_latest", "model_best_valid_loss", "model_best_valid_mae"):
-        one, other = (keras.models.load_model(tmp_path / each / f"{name}.keras") for each in ("whole", "parts"))
+        one, other = (keras.models.load_model(each / f"{name}.keras") for each in (whole[0], folder))
         for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
-def test_a_run_that_is_asked_to_stop_within_an_epoch_ends_bit_for_bit_the_same(tmp_path):
-    whole = _train(tmp_path / "whole")
+def test_a_run_that_is_taken_up_ends_bit_for_bit_where_an_undisturbed_one_ends(whole, tmp_path):
+    _train(tmp_path, replace(SETTINGS, num_epochs=2))
+    _assert_equal(whole, tmp_path, _train(tmp_path))
+
+
+def test_a_run_that_is_asked_to_stop_within_an_epoch_ends_bit_for_bit_the_same(whole, tmp_path):
     for batches in (3, 11, 12, 1):
         asked = iter([False] * batches + [True])
-        _train(tmp_path / "parts", should_stop=lambda asked=asked: next(asked))
-    parts = _train(tmp_path / "parts")
-    results = ["epoch", "train_loss", "valid_loss", "valid_mae", "learning_rate"]
-    pd.testing.assert_frame_equal(whole[results], parts[results], check_exact=True)
-    one, other = (keras.models.load_model(tmp_path / each / "model_latest.keras") for each in ("whole", "parts"))
-    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+        _train(tmp_path, should_stop=lambda asked=asked: next(asked))
+    _assert_equal(whole, tmp_path, _train(tmp_path))
 
 
-def test_the_folder_holds_what_the_user_was_promised(tmp_path):
-    history = _train(tmp_path)
-    names = {path.name for path in tmp_path.iterdir()}
+def test_training_goes_on_in_another_folder_bit_for_bit(whole, tmp_path):
+    _train(tmp_path / "first", replace(SETTINGS, num_epochs=2))
+    continue_training(tmp_path / "first", tmp_path / "second")
+    _assert_equal(whole, tmp_path / "second", _train(tmp_path / "second"))
+    state = (tmp_path / "second" / "resume" / "state.json").read_text()
+    continue_training(tmp_path / "first", tmp_path / "second")
+    assert (tmp_path / "second" / "resume" / "state.json").read_text() == state, "what the second has is kept"
+    with pytest.raises(InputError, match="nowhere holds no training"):
+        continue_training(tmp_path / "nowhere", tmp_path / "third")
+
+
+def test_the_training_of_another_network_is_not_taken_up(tmp_path):
+    _train(tmp_path, replace(SETTINGS, num_epochs=1))
+    network = build_student(REPRESENTATION, (2, 3, 3, 4), "linear", _pairs(0), 0)
+    with pytest.raises(InputError, match="of another shape: block_2_conv_1"):
+        train_student(network, REPRESENTATION, _pairs(0), _pairs(1, 20), SETTINGS, tmp_path)
+
+
+def test_a_full_disk_keeps_the_old_checkpoint_and_training_goes_on_from_it(whole, tmp_path):
+    _train(tmp_path, replace(SETTINGS, num_epochs=2))
+    kept = {path.name for path in tmp_path.rglob("*")}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # no file grows beyond it, as on a full disk
+        with pytest.raises(InputError, match="is full. Make room and run it again"):
+            _train(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name for path in tmp_path.rglob("*")} == kept
+    _assert_equal(whole, tmp_path, _train(tmp_path))
+
+
+@pytest.mark.parametrize("loss", ["whitened_mse", "cosine", "relational"])
+def test_every_loss_trains(loss, tmp_path):
+    history = _train(tmp_path, replace(SETTINGS, distillation_loss=loss, num_epochs=3))
+    assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
+
+
+def test_a_student_trained_in_bfloat16_is_taken_up_and_saved_in_float32(whole, tmp_path):
+    settings = replace(SETTINGS, precision="mixed_bfloat16")
+    _train(tmp_path, replace(settings, num_epochs=2))
+    history = _train(tmp_path, settings)
+    np.testing.assert_allclose(history["valid_mse"], whole[1]["valid_mse"], rtol=0.05)
+    student = load_model(tmp_path).network
+    assert {layer.compute_dtype for layer in student.layers} == {"float32"}
+
+
+def test_the_folder_holds_what_the_user_was_promised(whole):
+    folder, history = whole
+    names = {path.name for path in folder.iterdir()}
     assert {"model_latest.keras", "model_best_valid_loss.keras", "model_best_valid_mae.keras"} <= names
     assert {"model_epoch_0002.keras", "model_epoch_0004.keras", "history.csv"} <= names
-    assert len(history) == len(pd.read_csv(tmp_path / "history.csv")) == 4
+    assert len(history) == len(pd.read_csv(folder / "history.csv")) == 4
 
 
-def test_the_best_model_is_that_of_the_lowest_validation_loss(tmp_path):
-    history = _train(tmp_path)
-    student = load_model(tmp_path)
+def test_the_best_model_is_that_of_the_lowest_validation_loss(whole):
+    folder, history = whole
+    student = load_model(folder)
     validate = _pairs(1, 20)
-    predicted = student.network.predict(validate.images[:16], verbose=0)
     check = PairBatches(validate, 8, 2, SETTINGS.random_state, epoch=0)
     rows = np.concatenate([check.rows(index) for index in range(len(check))])
     predicted = student.network.predict(validate.images[rows], verbose=0)
@@ -147,6 +204,22 @@ def test_every_pass_visits_each_row_once_whatever_the_length_of_an_epoch(n, batc
         assert len(visited) == len(set(visited)) == per_pass * batch_size
 
 
+@given(n=st.integers(1, 400), block=st.integers(1, 20), window=st.integers(1, 100), seed=st.integers(0, 9))
+def test_a_shuffle_by_windows_is_a_permutation_of_long_stretches(n, block, window, seed):
+    rows = shuffled_rows(n, np.random.default_rng(seed), block, window)
+    np.testing.assert_array_equal(np.sort(rows), np.arange(n))
+    if n > window:
+        # The rows of a window come from blocks that no other window touches.
+        windows = np.array_split(np.arange(-(-n // block)), -(-n // window))
+        firsts, seen = [len(each) for each in windows], []
+        for blocks in firsts:
+            start = sum(len(each) for each in seen)
+            stretch = rows[start:]
+            members = list(dict.fromkeys(stretch // block))[:blocks]
+            seen.append(stretch[np.isin(stretch // block, members)])
+        assert [len(set(each // block)) for each in seen] == firsts
+
+
 def _write_shards(folder, key, counts, width):
     folder.mkdir(parents=True)
     for index, n in enumerate(counts):
@@ -164,6 +237,24 @@ def test_audio_and_targets_are_paired_by_name_in_order(tmp_path):
     pairs = load_pairs(shards, REPRESENTATION, tmp_path / "cache")
     assert pairs.images.shape == (5, *REPRESENTATION.image_shape)
     np.testing.assert_array_equal(pairs.targets[3], np.arange(4))
+
+
+def test_images_that_do_not_fit_on_the_disk_are_computed_when_they_are_read(tmp_path, monkeypatch, rng, caplog):
+    _write_shards(tmp_path / "audio", "l3_embedding", (30, 20), 4)
+    for path in (tmp_path / "audio").iterdir():
+        with h5py.File(path, "r+") as file:
+            file["audio"][:] = rng.integers(-3000, 3000, file["audio"].shape)
+    shards = match_shards(tmp_path / "audio", None)
+    cached = load_pairs(shards, REPRESENTATION, tmp_path / "cache")
+    monkeypatch.setattr("l3embedding.pairs._SPARE_BYTES", 10**18)
+    computed = load_pairs(shards, REPRESENTATION, tmp_path / "full")
+    assert "do not fit beside" in caplog.text and not (tmp_path / "full" / "images.npy").exists()
+    for (one, _), (other, _) in zip(
+        *(PairBatches(each, 8, 6, 0, 0).ahead(2) for each in (cached, computed)), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    histories = [_train(tmp_path / name, train=each) for name, each in (("one", cached), ("other", computed))]
+    np.testing.assert_allclose(histories[0]["train_loss"], histories[1]["train_loss"], rtol=1e-3)
 
 
 def test_shards_that_do_not_match_are_refused_by_name(tmp_path):
