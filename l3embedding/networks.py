@@ -124,16 +124,17 @@ def split_embedding_model(model: keras.Model) -> tuple[InputRepresentation, kera
 
 
 def with_precision(network: keras.Model, precision: Precision) -> keras.Model:
-    """Copy a network, with its weights, into another precision of arithmetic; its weights stay float32.
+    """Copy a network, uncompiled, into a precision of arithmetic; its weights stay float32.
 
     Both ends stay float32 too: eight bits would round the image to half a dB, and the embedding by 0.4 %.
     """
 
-    def convert(layer: keras.Layer) -> keras.Layer:
-        is_end = layer.name in _ENDS or layer.name.startswith(f"{EMBEDDING_LAYER}_")
-        return type(layer).from_config(layer.get_config() | {"dtype": "float32" if is_end else precision})
-
-    copy = keras.models.clone_model(network, clone_function=convert)
+    config = network.get_config()
+    for layer in config["layers"]:
+        is_end = layer["name"] in _ENDS or layer["name"].startswith(f"{EMBEDDING_LAYER}_")
+        if layer["class_name"] != "InputLayer":
+            layer["config"]["dtype"] = "float32" if is_end else precision
+    copy = keras.Model.from_config(config)
     copy.set_weights(network.get_weights())
     return copy
 

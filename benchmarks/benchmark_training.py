@@ -1,0 +1,200 @@
+"""Training Student 2, shards on disk to updated weights, beside its limit and its peers.
+
+The limit is the same step on one batch that lies in memory. The peers are a plain PyTorch loop, whose
+`DataLoader` reads the same shards and computes the image of each sample in two workers (left out where
+PyTorch is not installed: `pip install torch`), and the authors' way: one Python generator, which
+computes the features sample by sample between the steps.
+
+    python -m benchmarks.benchmark_training
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+FRAMES, SHARDS, RATE, SIZE, BATCH = 4096, 8, 8000, 128, 64
+ROUNDS = 3
+FILTERS = (32, 64, 128, 128)
+
+
+def main() -> None:
+    """Print samples a second of each, the best of some rounds that take turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        _write_shards(Path(folder))
+        ways: dict[str, Callable[[Path], float]] = {
+            "step on a batch in memory": partial(_ours, precision="float32", in_memory=True),
+            "ours": partial(_ours, precision="float32"),
+            "step on a batch in memory, bfloat16": partial(_ours, precision="mixed_bfloat16", in_memory=True),
+            "ours, bfloat16": partial(_ours, precision="mixed_bfloat16"),
+            "PyTorch, DataLoader": _pytorch,
+            "one generator, features by sample": _generator,
+        }
+        best = dict.fromkeys(ways, 0.0)
+        for _ in range(ROUNDS):
+            for name, way in ways.items():
+                best[name] = max(best[name], _in_a_process(way, Path(folder)))
+    for name, rate in best.items():
+        print(f"{name:40} {rate:6.0f} samples/s" if rate else f"{name:40} not installed")
+    step, ours, fast_step, fast, torch, generator = best.values()
+    print(f"loop / step: {ours / step:.2f} in float32, {fast / fast_step:.2f} in bfloat16; wanted 0.9")
+    if torch:
+        print(f"ours / PyTorch: {ours / torch:.2f} in float32, {fast / torch:.2f} in bfloat16; wanted 1.3")
+    print(f"ours / generator: {ours / generator:.2f}")
+
+
+def _in_a_process(way: Callable[[Path], float], folder: Path) -> float:
+    """Run one way alone: frameworks in one process take each other's threads."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(way, folder).result()
+
+
+def _write_shards(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(SHARDS):
+        n = FRAMES // SHARDS
+        for kind, name, values in (
+            ("audio", "audio", rng.integers(-3000, 3000, (n, RATE)).astype(np.int16)),
+            ("embedding", "pca", rng.normal(size=(n, SIZE)).astype(np.float32)),
+        ):
+            (folder / kind).mkdir(exist_ok=True)
+            with h5py.File(folder / kind / f"s-{index:02}.h5", "w") as file:
+                file[name] = values
+
+
+def _timed(batches: Iterator, step: Callable[..., object], warm_up: int = 4) -> float:
+    """Samples a second of taking a step on each batch, after the first few."""
+    for _ in range(warm_up):
+        step(*next(batches))
+    started, samples = time.perf_counter(), 0
+    for images, targets in batches:
+        step(images, targets)
+        samples += len(images)
+    return samples / (time.perf_counter() - started)
+
+
+def _ours(folder: Path, precision: str, in_memory: bool = False) -> float:
+    import keras
+
+    from l3embedding.devices import ONE_DEVICE
+    from l3embedding.distillation import build_student
+    from l3embedding.frontend import student_representation
+    from l3embedding.networks import with_precision
+    from l3embedding.pairs import PairBatches, load_pairs, match_shards
+
+    representation = student_representation()
+    pairs = load_pairs(match_shards(folder / "audio", folder / "embedding"), representation, folder / "cache")
+    network = with_precision(build_student(representation, FILTERS, "linear", pairs, 0), precision)
+    network.compile(keras.optimizers.Adam(1e-4), "mse", metrics=["mse", "mae"], jit_compile=False)
+    step, _ = ONE_DEVICE.steps(network)
+    batches = PairBatches(pairs, BATCH, 4096, 0, epoch=1)
+    return _timed(iter([batches[0]] * len(batches)) if in_memory else batches.ahead(0), step)
+
+
+def _generator(folder: Path) -> float:
+    import keras
+    from librosa import power_to_db, stft
+    from librosa.filters import mel
+
+    from l3embedding.networks import l3_audio_network
+
+    bank = mel(sr=RATE, n_fft=1024, n_mels=64, htk=True)
+
+    def image(audio: np.ndarray) -> np.ndarray:
+        power = np.abs(stft(audio / 32768, n_fft=1024, hop_length=160, center=True)[:, :50]) ** 2
+        return power_to_db(np.sqrt(bank @ power), ref=np.max)[..., np.newaxis]
+
+    def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        images, targets = [], []
+        for path in sorted((folder / "audio").iterdir()):
+            with h5py.File(path) as audio, h5py.File(folder / "embedding" / path.name) as embedding:
+                for row in range(len(audio["audio"])):
+                    images.append(image(audio["audio"][row]))
+                    targets.append(embedding["pca"][row])
+                    if len(images) == BATCH:
+                        yield np.stack(images).astype(np.float32), np.stack(targets)
+                        images, targets = [], []
+
+    network = l3_audio_network((64, 50, 1), FILTERS, "linear")
+    network.compile(keras.optimizers.Adam(1e-4), "mse", metrics=["mae"], jit_compile=False)
+    return _timed(generate(), network.train_on_batch)
+
+
+def _pytorch(folder: Path) -> float:
+    try:
+        import torch
+    except ImportError:
+        return 0.0
+    network = _torch_network()
+    optimizer = torch.optim.Adam(network.parameters(), 1e-4)
+
+    def step(images: torch.Tensor, targets: torch.Tensor) -> float:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(network(images), targets)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    loader = torch.utils.data.DataLoader(_TorchShards(folder), BATCH, shuffle=True, num_workers=2, drop_last=True)
+    return _timed(iter(loader), step)
+
+
+class _TorchShards:
+    """A PyTorch data set as one writes it: a row of a shard and its image, at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names = sorted(path.name for path in (folder / "audio").iterdir())
+        self.files: dict[str, tuple[h5py.Dataset, h5py.Dataset]] = {}
+
+    def __len__(self) -> int:
+        return FRAMES
+
+    def __getitem__(self, index: int) -> tuple[object, object]:
+        import torch
+
+        audio, embedding = self._open(self.names[index // (FRAMES // SHARDS)])
+        row = index % (FRAMES // SHARDS)
+        samples = torch.from_numpy(audio[row].astype(np.float32) / 32768)
+        power = torch.stft(samples, 1024, 160, window=self.window, return_complex=True).abs()[:, :50] ** 2
+        decibels = 10 * torch.log10(torch.clamp(torch.sqrt(self.bank @ power), min=1e-10))
+        return torch.clamp(decibels - decibels.max(), min=-80)[None], torch.from_numpy(embedding[row])
+
+    def _open(self, name: str) -> tuple[h5py.Dataset, h5py.Dataset]:
+        if not self.files:
+            import torch
+            from librosa.filters import mel
+
+            torch.set_num_threads(1)
+            self.window = torch.hann_window(1024)
+            self.bank = torch.from_numpy(mel(sr=RATE, n_fft=1024, n_mels=64, htk=True))
+        if name not in self.files:
+            self.files[name] = (
+                h5py.File(self.folder / "audio" / name)["audio"],
+                h5py.File(self.folder / "embedding" / name)["pca"],
+            )
+        return self.files[name]
+
+
+def _torch_network():
+    from torch import nn
+
+    layers, width = [nn.BatchNorm2d(1)], 1
+    for block, filters in enumerate(FILTERS):
+        layers += [nn.MaxPool2d(2)] if block else []
+        for inputs in (width, filters):
+            layers += [nn.Conv2d(inputs, filters, 3, padding=1), nn.BatchNorm2d(filters), nn.ReLU()]
+        width = filters
+    return nn.Sequential(*layers[:-1], nn.AdaptiveMaxPool2d(1), nn.Flatten())
+
+
+if __name__ == "__main__":
+    main()
