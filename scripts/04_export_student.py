@@ -16,8 +16,8 @@ from data.audio import from_int16
 from data.shards import read_dataset, require_shards
 from l3embedding.edge import arena_bytes, compare, convert, latency_ms, write_tflite
 from l3embedding.embedding import load_model
+from l3embedding.model_files import write_representation
 from l3embedding.networks import model_size
-from l3embedding.teachers import write_representation
 from scripts.program import run_stage
 
 FLOAT_FILE = "student_float32.tflite"
