@@ -59,7 +59,7 @@ setup(
         "scripts",
         "scripts.report",
     ],
-    package_data={"scripts.report": ["*.j2"]},
+    package_data={"scripts": ["*.j2"], "scripts.report": ["*.j2"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["sea=scripts.sea:main"]},

@@ -18,6 +18,7 @@ from l3embedding.distillation import TrainingSettings, build_student, mean_predi
 from l3embedding.frontend import student_representation
 from l3embedding.networks import STUDENT_FILTERS, model_size
 from l3embedding.pairs import load_pairs, match_shards
+from scripts.model_card import write_model_card
 from scripts.program import run_stage
 
 
@@ -78,6 +79,7 @@ def train(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: P
     }
     # The images are quickly made again and take more room than all else.
     shutil.rmtree(output_dir / "features")
+    write_model_card(output_dir, vars(parameters), inputs, results)
     return results
 
 
