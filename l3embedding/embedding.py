@@ -76,17 +76,23 @@ def model_name(
         There is no such model.
     """
     if input_repr is not None or content_type is not None:
-        name = f"openl3_audio_{input_repr or 'mel256'}_{content_type or 'music'}"
+        name = f"openl3_audio_{_or(input_repr, 'mel256')}_{_or(content_type, 'music')}"
         name += "" if frontend == "kapre_v0_1" else "-v0_4_0"
-    elif model_type == "sparse" or (model_type is None and (retrain_type or sparsity)):
-        name = f"edgel3_{retrain_type or 'ft'}_audio_sparsity_{sparsity or 95.45}"
+    elif model_type == "sparse" or (model_type is None and (retrain_type, sparsity) != (None, None)):
+        percent = _or(sparsity, 95.45)
+        percent = float(percent) if isinstance(percent, Real) else percent
+        name = f"edgel3_{_or(retrain_type, 'ft')}_audio_sparsity_{percent}"
     elif model_type in (None, "sea"):
-        name = f"edgel3_sea_ust_audio_emb_{emb_dim or 128}"
+        name = f"edgel3_sea_ust_audio_emb_{_or(emb_dim, 128)}"
     else:
         raise InputError(f"model_type {model_type!r} is neither 'sea' nor 'sparse'.")
     if name not in GIT_BLOBS:
         raise InputError(f"There is no model {name}; there are {', '.join(GIT_BLOBS)}.")
     return name
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
 
 
 def load_model(
@@ -114,7 +120,8 @@ def load_model(
         `l3embedding.model_files`), or a callable of one's own, `package.module:callable` (see
         `l3embedding.plugged`). Without it, the next ones name it.
     input_repr, content_type, model_type, emb_dim, retrain_type, sparsity
-        openl3's and edgel3's ways of naming a model, see `model_name`.
+        openl3's and edgel3's ways of naming a model, see `model_name`. `input_repr` also says what a file
+        of openl3's weights hears whose name does not.
     embedding_size
         For openl3's weights: 512, or 6144 for its 4 x 3 grid. By default 512 for a name or a file, and
         6144 where `input_repr` or `content_type` name the model, as in openl3.
@@ -150,7 +157,7 @@ def load_model(
         return _of_size(_checked(TFLiteEmbeddingModel(path), batch_size), embedding_size)
     if path.suffix == ".keras" or (path.suffix == ".h5" and not official_name(path) and is_full_model(path)):
         return _of_size(_checked(load_keras_file(path, batch_size), batch_size), embedding_size)
-    return _from_weights(path, embedding_size, frontend, batch_size)
+    return _from_weights(path, input_repr, embedding_size, frontend, batch_size)
 
 
 def require_embedding_size(name: str, embedding_size: object) -> None:
@@ -331,10 +338,11 @@ def _file_in(folder: Path) -> Path:
 
 
 def _from_weights(
-    path: Path, embedding_size: int | None, frontend: Convention | None, batch_size: int
+    path: Path, input_repr: str | None, embedding_size: int | None, frontend: Convention | None, batch_size: int
 ) -> KerasEmbeddingModel:
     name = official_name(path)
-    architecture = architecture_of(name) if name else _guess_architecture(path)
+    said = name or (input_repr and model_name(input_repr))
+    architecture = architecture_of(said) if said else _guess_architecture(path)
     if embedding_size is not None:
         architecture = replace(architecture, embedding_size=embedding_size)
     if frontend:
@@ -354,6 +362,6 @@ def _guess_architecture(path: Path) -> Architecture:
     if not kernels or len(layers[-1]) != 4:
         raise InputError(
             f"{path}: what this network hears cannot be told from its weights. "
-            "Give the file its official name, such as openl3_audio_mel256_env.h5.gz."
+            "Give the file its official name, such as openl3_audio_mel256_env.h5.gz, or say input_repr."
         )
     return Architecture(student_representation(), tuple(kernel.shape[-1] for kernel in kernels[1::2]), "relu")
