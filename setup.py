@@ -33,13 +33,20 @@ EXTRAS = {
     "edge": ["tflite-micro>=0.dev20250101"],
     # Only for a token that an oauth2client flow stored; it is no longer maintained.
     "oauth2client": ["oauth2client>=4.1.3,<5"],
+    # The peer that embedding is measured beside.
+    "benchmark": ["torch>=2.4,<3"],
+    "docs": ["furo>=2024.8", "myst-parser>=4,<6", "sphinx>=8,<9"],
     "test": [
         "cryptography>=42",
         "dppy>=0.3.3,<0.4",
+        # A test builds the documentation.
+        "furo>=2024.8",
         "hypothesis>=6.100,<7",
+        "myst-parser>=4,<6",
         "oauth2client>=4.1.3,<5",
         "pytest>=8,<10",
         "ruff>=0.17,<0.18",
+        "sphinx>=8,<9",
     ],
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from data.audio import AUDIO_SUFFIXES, read_audio
 from data.clip_embeddings import write_embedding
 from data.errors import InputError
+from data.files import remove_leftovers
 from data.parallel import map_ahead
 from data.progress import progress
 from l3embedding.embedding import as_model, cut, embed_stream, frame_times, get_embedding
@@ -28,6 +30,8 @@ from l3embedding.teachers import EmbeddingModel
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".npz"
+_HEADER_THREADS = 16
+"""Reading headers is waiting, for a file server above all."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,9 @@ def embed_files(
     todo = [job for job in jobs if overwrite or not job.output.is_file()]
     if len(todo) < len(jobs):
         logger.info("%d of %d embeddings are there already", len(jobs) - len(todo), len(jobs))
+    started = time.time()
     skipped: list[dict[str, str]] = []
-    durations = {job: _duration_s(job.audio) for job in todo}
+    durations = dict(zip(todo, map_ahead(lambda job: _duration_s(job.audio), todo, _HEADER_THREADS), strict=True))
     read = map_ahead(lambda job: _frames(job, model, hop_size, center), todo, os.cpu_count() or 1)
     with progress(f"embedding with {model.name}", round(sum(durations.values())), "s of audio", logger) as bar:
 
@@ -129,6 +134,8 @@ def embed_files(
         for job, embedding in embed_stream(usable(), model):
             write_embedding(job.output, embedding, frame_times(len(embedding), hop_size, model))
             bar.update(durations[job])
+    for folder in {job.output.parent for job in jobs}:
+        remove_leftovers(folder, before=started)
     return skipped
 
 
