@@ -9,7 +9,7 @@ REQUIRES = [
     "gspread>=6.1,<7",
     "h5py>=3.11,<3.15",
     "jinja2>=3.1,<4",
-    "keras>=3.8,<4",
+    "keras>=3.12,<4",
     "librosa>=0.10.2,<0.12",
     "matplotlib>=3.8,<4",
     "numpy>=2.0,<3",
@@ -33,13 +33,20 @@ EXTRAS = {
     "edge": ["tflite-micro>=0.dev20250101"],
     # Only for a token that an oauth2client flow stored; it is no longer maintained.
     "oauth2client": ["oauth2client>=4.1.3,<5"],
+    # The peer that embedding is measured beside.
+    "benchmark": ["torch>=2.4,<3"],
+    "docs": ["furo>=2024.8", "myst-parser>=4,<6", "sphinx>=8,<9"],
     "test": [
         "cryptography>=42",
         "dppy>=0.3.3,<0.4",
+        # A test builds the documentation.
+        "furo>=2024.8",
         "hypothesis>=6.100,<7",
+        "myst-parser>=4,<6",
         "oauth2client>=4.1.3,<5",
         "pytest>=8,<10",
         "ruff>=0.17,<0.18",
+        "sphinx>=8,<9",
     ],
 }
 
@@ -59,7 +66,7 @@ setup(
         "scripts",
         "scripts.report",
     ],
-    package_data={"scripts.report": ["*.j2"]},
+    package_data={"scripts": ["*.j2"], "scripts.report": ["*.j2"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["sea=scripts.sea:main"]},

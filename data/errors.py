@@ -7,3 +7,7 @@ escapes is a defect of ours and keeps its traceback.
 
 class InputError(ValueError):
     """Input that a user can mend: the message names the file, the value and the remedy."""
+
+
+class AudioWarning(UserWarning):
+    """Audio that can be embedded, but may not be what was meant: silent, or shorter than a frame."""

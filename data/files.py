@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -101,11 +102,20 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Remove the temporary files that a killed writer of `atomic_path` left directly in `folder`."""
+def remove_leftovers(folder: str | os.PathLike[str], before: float = math.inf) -> None:
+    """Remove the temporary files that a killed writer of `atomic_path` left directly in `folder`.
+
+    Parameters
+    ----------
+    folder
+        Where to look.
+    before
+        Unix seconds: what was written to since may belong to a writer at work, and stays.
+    """
     for leftover in Path(folder).glob(f"{_PARTIAL}*"):
-        if leftover.is_file():
-            leftover.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if leftover.is_file() and leftover.stat().st_mtime < before:
+                leftover.unlink()
 
 
 def _is_full(error: OSError) -> bool:

@@ -62,7 +62,8 @@ class Experiment(BaseModel):
     audio_root: str | None = Field(None, description="Upstream recordings: SENSOR/*.wav, recordings.csv, or ESC-50")
     exclude_sensor: str | None = Field(None, description="A sensor whose recordings the upstream stages never hear")
     teacher: str = Field(
-        "openl3_audio_mel256_env", description="The teacher: an official name, a weights file, a model's file or folder"
+        "openl3_audio_mel256_env",
+        description="The teacher: an official name, a weights file, a model's file or folder, or my_module:load",
     )
     teacher_embedding_size: PositiveInt | None = Field(
         None, description="For openl3's teachers: 512, or 6144 for its 4 x 3 grid of them"

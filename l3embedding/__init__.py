@@ -11,12 +11,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from data.errors import AudioWarning as EdgeL3Warning
+    from data.errors import AudioWarning as OpenL3Warning
     from data.errors import InputError as EdgeL3Error
     from data.errors import InputError as OpenL3Error
     from l3embedding.audio_files import get_output_path, process_file
     from l3embedding.embedding import get_embedding, load_model
 
-__all__ = ["EdgeL3Error", "OpenL3Error", "get_embedding", "get_output_path", "load_model", "process_file"]
+__all__ = [
+    "EdgeL3Error",
+    "EdgeL3Warning",
+    "OpenL3Error",
+    "OpenL3Warning",
+    "get_embedding",
+    "get_output_path",
+    "load_model",
+    "process_file",
+]
 
 _MODULES = {
     "get_embedding": ("l3embedding.embedding", "get_embedding"),
@@ -26,6 +37,8 @@ _MODULES = {
     # What the packages raise; here it is one error, which says what to mend.
     "OpenL3Error": ("data.errors", "InputError"),
     "EdgeL3Error": ("data.errors", "InputError"),
+    "OpenL3Warning": ("data.errors", "AudioWarning"),
+    "EdgeL3Warning": ("data.errors", "AudioWarning"),
 }
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,20 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from data.audio import AUDIO_SUFFIXES, read_audio, resample
+from data.audio import AUDIO_SUFFIXES, read_audio
 from data.clip_embeddings import write_embedding
 from data.errors import InputError
+from data.files import remove_leftovers
 from data.parallel import map_ahead
 from data.progress import progress
-from l3embedding.embedding import get_embedding, load_model
+from l3embedding.embedding import as_model, cut, embed_stream, frame_times, get_embedding
 from l3embedding.teachers import EmbeddingModel
 
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".npz"
+_HEADER_THREADS = 16
+"""Reading headers is waiting, for a file server above all."""
 
 
 @dataclass(frozen=True)
@@ -113,27 +116,31 @@ def embed_files(
     todo = [job for job in jobs if overwrite or not job.output.is_file()]
     if len(todo) < len(jobs):
         logger.info("%d of %d embeddings are there already", len(jobs) - len(todo), len(jobs))
-    skipped = []
-    durations = [_duration_s(job.audio) for job in todo]
-    loaded = map_ahead(lambda job: _load(job.audio, model.sample_rate), todo, os.cpu_count() or 1)
-    with progress(f"embedding with {model.name}", round(sum(durations)), "s of audio", logger) as bar:
-        for job, duration, audio in zip(todo, durations, loaded, strict=True):
-            try:
-                if isinstance(audio, InputError):
-                    raise audio
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # silence and shortness are no news among many files
-                    embedded = get_embedding(audio, model.sample_rate, model, hop_size=hop_size, center=center)
-                write_embedding(job.output, *embedded)
-            except InputError as error:
-                logger.warning("skipped: %s", error)
-                skipped.append({"recording": str(job.audio), "reason": str(error)})
-            bar.update(duration)
+    started = time.time()
+    skipped: list[dict[str, str]] = []
+    durations = dict(zip(todo, map_ahead(lambda job: _duration_s(job.audio), todo, _HEADER_THREADS), strict=True))
+    read = map_ahead(lambda job: _frames(job, model, hop_size, center), todo, os.cpu_count() or 1)
+    with progress(f"embedding with {model.name}", round(sum(durations.values())), "s of audio", logger) as bar:
+
+        def usable() -> Iterator[tuple[Job, NDArray[np.float32]]]:
+            for job, frames in zip(todo, read, strict=True):
+                if isinstance(frames, InputError):
+                    logger.warning("skipped: %s", frames)
+                    skipped.append({"recording": str(job.audio), "reason": str(frames)})
+                    bar.update(durations[job])
+                else:
+                    yield job, frames
+
+        for job, embedding in embed_stream(usable(), model):
+            write_embedding(job.output, embedding, frame_times(len(embedding), hop_size, model))
+            bar.update(durations[job])
+    for folder in {job.output.parent for job in jobs}:
+        remove_leftovers(folder, before=started)
     return skipped
 
 
 def process_file(
-    filepath: str | os.PathLike[str],
+    filepath: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output_dir: str | os.PathLike[str] | None = None,
     suffix: str | None = None,
     model: EmbeddingModel | str | os.PathLike[str] | None = None,
@@ -141,21 +148,22 @@ def process_file(
     hop_size: float = 0.1,
     center: bool = True,
     overwrite: bool = True,
+    verbose: object = None,
     **which: Any,
-) -> Path:
-    """Embed one file and save the result beside it, or in a folder.
+) -> Path | list[Path]:
+    """Embed a file, or several, and save the results beside them, or in a folder.
 
     Parameters
     ----------
     filepath
-        The audio file.
+        The audio file; a list gives a list.
     output_dir
         The folder of the `.npz` file; that of the audio by default.
     suffix
         Added to the file's name after an underscore.
     model
-        A loaded model, or what `load_model` takes.
-    hop_size, center
+        As for `l3embedding.get_embedding`.
+    hop_size, center, verbose
         As for `l3embedding.get_embedding`.
     overwrite
         Whether to embed again what is there.
@@ -164,20 +172,23 @@ def process_file(
 
     Returns
     -------
-    The file that was written.
+    The file that was written, or is there.
 
     Raises
     ------
     InputError
-        The file cannot be read.
+        A file cannot be read.
     """
-    (job,) = list_jobs([filepath], None if output_dir is None else Path(output_dir), suffix)
-    if overwrite or not job.output.is_file():
-        if not isinstance(model, EmbeddingModel):
-            model = load_model(model, **which)
-        audio, rate = read_audio(job.audio)
-        write_embedding(job.output, *get_embedding(audio, rate, model, hop_size=hop_size, center=center))
-    return job.output
+    several = isinstance(filepath, (list, tuple))
+    jobs = list_jobs(filepath if several else [filepath], None if output_dir is None else Path(output_dir), suffix)
+    todo = [job for job in jobs if overwrite or not job.output.is_file()]
+    if todo:
+        audio = [read_audio(job.audio) for job in todo]
+        model = as_model(model, **which)
+        for job, (samples, rate) in zip(todo, audio, strict=True):
+            embedded = get_embedding(samples, rate, model, hop_size=hop_size, center=center, verbose=verbose)
+            write_embedding(job.output, *embedded)
+    return [job.output for job in jobs] if several else jobs[0].output
 
 
 def _audio_below(folder: Path) -> list[Path]:
@@ -188,10 +199,9 @@ def _audio_below(folder: Path) -> list[Path]:
     )
 
 
-def _load(path: Path, rate: int) -> NDArray[np.float32] | InputError:
+def _frames(job: Job, model: EmbeddingModel, hop_size: float, center: bool) -> NDArray[np.float32] | InputError:
     try:
-        audio, file_rate = read_audio(path)
-        return resample(audio, file_rate, rate)
+        return cut(*read_audio(job.audio), model, hop_size, center)
     except InputError as error:
         return error
 

@@ -12,6 +12,7 @@ from data.clip_embeddings import embedding_path, read_embedding, write_embedding
 from data.errors import InputError
 from data.progress import progress
 from l3embedding.embedding import get_embedding
+from l3embedding.plugged import in_seconds
 from l3embedding.reduction import Reduction
 from l3embedding.teachers import EmbeddingModel
 
@@ -30,12 +31,15 @@ def embed_clips(clips: list[Path], model: EmbeddingModel, folder: Path, hop_size
     folder
         Where the `.npz` files go.
     hop_size
-        Between frames, s. Frames lie wholly within the clip, as those do that the student learned from.
+        Between frames, s. Frames are of a second (see `l3embedding.plugged`) and lie wholly within the
+        clip, as those do that the student learned from.
 
     Returns
     -------
     The clips that were skipped, each with the reason.
     """
+
+    model = in_seconds(model)
 
     def embed(clip: Path) -> None:
         audio, sample_rate = read_audio(clip)

@@ -1,5 +1,8 @@
 """Teacher extraction: recordings in, upstream shards out.
 
+A frame is one second for teacher and student alike; what a teacher of other frames hears of it is said
+in `l3embedding.plugged`.
+
 It goes over a sensor's recordings twice. The *survey* reads each once, reports the bad ones before
 the teacher has spent an hour, and measures the level of every frame, since relevance ranks a frame
 among all of its sensor's. The second pass embeds. Both passes are resumable: the survey by sensor,
@@ -25,8 +28,10 @@ from data.loudness import calibrate, frame_levels, relevance
 from data.parallel import map_ahead
 from data.progress import Progress, progress
 from data.recordings import Recording
-from data.shards import SPLITS, Frames, write_upstream_shard
+from data.shards import SPLITS, Frames, read_attributes, write_upstream_shard
 from data.spl_series import SplSeries, find_series, read_series
+from l3embedding.embedding import embed_stream
+from l3embedding.plugged import in_seconds
 from l3embedding.teachers import EmbeddingModel
 
 logger = logging.getLogger(__name__)
@@ -146,12 +151,12 @@ def plan_shards(survey: Survey, sensor: str, output_dir: Path, settings: Extract
 def extract_shard(
     plan: ShardPlan, survey: Survey, teacher: EmbeddingModel, settings: ExtractionSettings, bar: Progress
 ) -> None:
-    """Embed the recordings of one shard and write it."""
+    """Embed the recordings of one shard and write it; the teacher hears whole seconds."""
     parts: list[tuple[NDArray[np.int16], NDArray[np.float32]]] = []
     recordings = [survey.recordings[row] for row in plan.rows]
     counts = [len(survey.levels[row]) for row in plan.rows]
-    for student_frames, teacher_frames in _prefetch(recordings, counts, teacher, settings):
-        parts.append((student_frames, teacher.embed(teacher_frames)))
+    for student_frames, embedding in embed_stream(_prefetch(recordings, counts, teacher, settings), teacher):
+        parts.append((student_frames, embedding))
         bar.update(len(student_frames))
     frames = Frames(
         audio=np.concatenate([audio for audio, _ in parts]),
@@ -208,6 +213,7 @@ def extract_sensors(
     InputError
         These are all sensors, and no usable recording is left to train or to validate on.
     """
+    teacher = in_seconds(teacher)
     files = {sensor: find_series(spl_root, sensor) for sensor in sensors} if spl_root else {}
     surveys = {
         sensor: survey_sensor(
@@ -222,12 +228,22 @@ def extract_sensors(
     plans = {name: plan_shards(survey, name, output_dir, settings) for name, survey in surveys.items()}
     if all_sensors:
         require_splits([plan.path for each in plans.values() for plan in each], len(skipped))
-    todo = [(plan, surveys[name]) for name, each in plans.items() for plan in each if not plan.path.is_file()]
+    todo = [(plan, surveys[name]) for name, each in plans.items() for plan in each if not _is_there(plan, teacher)]
     n_frames = sum(len(survey.levels[row]) for plan, survey in todo for row in plan.rows)
     with progress(f"embedding with {teacher.name}", n_frames, "frames", logger) as bar:
         for plan, survey in todo:
             extract_shard(plan, survey, teacher, settings, bar)
     return skipped
+
+
+def _is_there(plan: ShardPlan, teacher: EmbeddingModel) -> bool:
+    """Say whether a shard is there; one of a teacher that has changed since is not."""
+    if not plan.path.is_file():
+        return False
+    if read_attributes(plan.path)["teacher_weights_sha256"] == teacher.weights_sha256:
+        return True
+    logger.warning("%s is of another version of the teacher; it is made again", plan.path)
+    return False
 
 
 def require_splits(shards: list[Path], n_skipped: int) -> None:

@@ -1,26 +1,24 @@
 """Embedding models: what a teacher is, and what the students become.
 
-An embedding model is anything with the attributes and the one method of `EmbeddingModel`. A new
-teacher needs no more than that, and a line in `l3embedding.embedding.load_model`.
+An embedding model is anything with the attributes and the one method of `EmbeddingModel`. Of a
+teacher of one's own less is asked, see `l3embedding.plugged`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import InputError
-from data.files import read_json, write_json
 from l3embedding.frontend import InputRepresentation, LogMelSpectrogram
 from l3embedding.networks import embedding_model, l3_audio_network, model_size
 
 STAND_IN = "stand-in"
 """Name of the untrained teacher, wherever it appears."""
+UNKNOWN_LICENCE = "unknown"
 
 
 @runtime_checkable
@@ -38,21 +36,27 @@ class EmbeddingModel(Protocol):
     embedding_size
         Dimension of the embedding.
     size_mb, activation_mb
-        Megabytes of the weights, and of the largest feature map.
+        Megabytes of the weights, and of the largest feature map; None where they are not known.
     weights_sha256
         Tells these weights from others.
+    licence
+        Of the weights: an SPDX identifier in small letters, or `unknown`.
     is_stand_in
         Whether it is an untrained one that takes a teacher's place.
+    batch_size
+        Frames that are embedded at once.
     """
 
     name: str
     sample_rate: int
     frame_length: int
     embedding_size: int
-    size_mb: float
-    activation_mb: float
+    size_mb: float | None
+    activation_mb: float | None
     weights_sha256: str
+    licence: str
     is_stand_in: bool
+    batch_size: int
 
     def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed frames float32 `[n, frame_length]` as float32 `[n, embedding_size]`."""
@@ -75,6 +79,8 @@ class KerasEmbeddingModel:
         Whether it is untrained.
     batch_size
         Frames that are embedded at once.
+    licence
+        Of the weights.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class KerasEmbeddingModel:
         weights_sha256: str | None = None,
         is_stand_in: bool = False,
         batch_size: int = 32,
+        licence: str = UNKNOWN_LICENCE,
     ) -> None:
         self.name = name
         self.representation = representation
@@ -96,6 +103,7 @@ class KerasEmbeddingModel:
         self.weights_sha256 = weights_sha256 or _hash_weights(network)
         self.is_stand_in = is_stand_in
         self.batch_size = batch_size
+        self.licence = licence
         self._front_end = LogMelSpectrogram(representation)
         self._model = embedding_model(representation, network)
         # Without this Keras compiles with XLA for every new batch size, and runs no faster on a CPU.
@@ -107,70 +115,7 @@ class KerasEmbeddingModel:
 
     def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed frames float32 `[n, frame_length]` as float32 `[n, embedding_size]`."""
-        # Few batch sizes, since Keras traces the network anew for each: powers of two, with silence at the end.
-        size = min(self.batch_size, 1 << max(0, len(frames) - 1).bit_length())
-        batches = [self._embed_batch(batch, size) for batch in _batches(frames, size)]
-        return np.concatenate(batches) if batches else np.empty((0, self.embedding_size), np.float32)
-
-    def _embed_batch(self, frames: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-        padded = np.zeros((size, self.frame_length), np.float32)
-        padded[: len(frames)] = frames
-        return np.asarray(self._model.predict_on_batch(padded))[: len(frames)]
-
-
-class TFLiteEmbeddingModel:
-    """A front end and a TFLite network, of float32 or 8 bits; a frame at a time, as on a board.
-
-    Parameters
-    ----------
-    path
-        The `.tflite` file, image to embedding. Beside it lies a `.json` file with the input
-        representation.
-
-    Raises
-    ------
-    InputError
-        One of the two files is missing or not what it should be.
-    """
-
-    is_stand_in = False
-
-    def __init__(self, path: Path) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self.name = path.stem
-        self.representation = read_representation(path.with_suffix(".json"))
-        self.sample_rate = self.representation.sample_rate
-        self.frame_length = self.representation.frame_length
-        try:
-            content = path.read_bytes()
-            self._interpreter = Interpreter(model_content=content)
-            self._interpreter.allocate_tensors()
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read as a TFLite model: {error}") from None
-        self._input, self._output = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()[0]
-        if tuple(self._input["shape"][1:]) != self.representation.image_shape:
-            raise InputError(
-                f"{path} takes images of {tuple(self._input['shape'][1:])}, but {path.with_suffix('.json')} "
-                f"describes {self.representation.image_shape}."
-            )
-        self.embedding_size = int(self._output["shape"][-1])
-        self.size_mb = len(content) / 1e6
-        self.activation_mb = _largest_feature_map(self._interpreter) / 1e6
-        self.weights_sha256 = hashlib.sha256(content).hexdigest()
-        self._front_end = LogMelSpectrogram(self.representation)
-
-    def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed frames float32 `[n, frame_length]` as float32 `[n, embedding_size]`."""
-        embeddings = np.empty((len(frames), self.embedding_size), np.float32)
-        row = 0
-        for batch in _batches(frames, 64):
-            for image in keras.ops.convert_to_numpy(self._front_end(np.ascontiguousarray(batch))):
-                self._interpreter.set_tensor(self._input["index"], _quantize(image[np.newaxis], self._input))
-                self._interpreter.invoke()
-                embeddings[row] = _dequantize(self._interpreter.get_tensor(self._output["index"])[0], self._output)
-                row += 1
-        return embeddings
+        return embed_in_batches(self._model, frames, self.batch_size, self.embedding_size)
 
 
 def stand_in_teacher(random_state: int, batch_size: int = 32) -> KerasEmbeddingModel:
@@ -202,30 +147,25 @@ def stand_in_teacher(random_state: int, batch_size: int = 32) -> KerasEmbeddingM
         network,
         is_stand_in=True,
         batch_size=batch_size,
+        licence="mit",
     )
 
 
-def write_representation(path: Path, representation: InputRepresentation) -> None:
-    """Write the JSON file that lies beside a TFLite model."""
-    write_json(path, vars(representation))
+def embed_in_batches(
+    model: keras.Model, frames: NDArray[np.float32], batch_size: int, embedding_size: int
+) -> NDArray[np.float32]:
+    """Embed frames float32 `[n, ...]` as float32 `[n, embedding_size]` by a Keras model.
 
-
-def read_representation(path: Path) -> InputRepresentation:
-    """Read the JSON file that lies beside a TFLite model.
-
-    Raises
-    ------
-    InputError
-        The file is missing or not such a file.
+    Few batch sizes, since Keras traces the model anew for each: powers of two, with silence at the end.
     """
-    try:
-        return InputRepresentation(**read_json(path))
-    except TypeError as error:
-        raise InputError(f"{path} is not an input representation: {error}") from None
-
-
-def _batches(frames: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
-    return [frames[start : start + size] for start in range(0, len(frames), size)]
+    embeddings = np.empty((len(frames), embedding_size), np.float32)
+    size = min(batch_size, 1 << max(0, len(frames) - 1).bit_length())
+    for start in range(0, len(frames), size):
+        batch = frames[start : start + size]
+        padded = np.zeros((size, *frames.shape[1:]), np.float32)
+        padded[: len(batch)] = batch
+        embeddings[start : start + len(batch)] = np.asarray(model.predict_on_batch(padded))[: len(batch)]
+    return embeddings
 
 
 def _hash_weights(network: keras.Model) -> str:
@@ -233,24 +173,3 @@ def _hash_weights(network: keras.Model) -> str:
     for array in network.get_weights():
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _largest_feature_map(interpreter: Any) -> float:
-    """Bytes of the largest tensor that has the shape of a batch of one image."""
-    maps = [each for each in interpreter.get_tensor_details() if len(each["shape"]) == 4 and each["shape"][0] == 1]
-    return float(max(each["shape"].prod() * np.dtype(each["dtype"]).itemsize for each in maps))
-
-
-def _quantize(values: NDArray[np.float32], details: dict) -> NDArray:
-    if details["dtype"] == np.float32:
-        return values
-    scale, zero_point = details["quantization"]
-    limits = np.iinfo(details["dtype"])
-    return np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(details["dtype"])
-
-
-def _dequantize(values: NDArray, details: dict) -> NDArray[np.float32]:
-    if details["dtype"] == np.float32:
-        return values
-    scale, zero_point = details["quantization"]
-    return (values.astype(np.float32) - zero_point) * np.float32(scale)

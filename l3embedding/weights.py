@@ -114,6 +114,16 @@ def official_name(path: Path) -> str | None:
     return stem if stem in GIT_BLOBS else None
 
 
+def licence_of(name: str) -> str:
+    """Licence of an official model's weights, as an SPDX identifier in small letters.
+
+    References
+    ----------
+    marl/openl3, README, "Model Weights License"; ksangeeta2429/edgel3, LICENSE, which is all that it says.
+    """
+    return "cc-by-4.0" if name.startswith("openl3") else "mit"
+
+
 def cache_dir() -> Path:
     """Folder of downloaded weights: `$L3EMBEDDING_CACHE`, or the platform's cache folder."""
     return Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("l3embedding"))

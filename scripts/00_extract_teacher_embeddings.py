@@ -35,6 +35,7 @@ def extract(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir:
     skipped = extract_sensors(mine, teacher, settings, output_dir, share == WHOLE, inputs.get("spl_root"))
     return {
         "teacher_name": teacher.name,
+        "teacher_licence": teacher.licence,
         "is_stand_in": teacher.is_stand_in,
         "teacher_embedding_size": teacher.embedding_size,
         "teacher_size_mb": teacher.size_mb,

@@ -33,6 +33,7 @@ from l3embedding.frontend import InputRepresentation, student_representation
 from l3embedding.networks import STUDENT_FILTERS, model_size
 from l3embedding.pairs import Pairs, ShardPair, load_pairs, match_shards
 from l3embedding.teachers import KerasEmbeddingModel
+from scripts.model_card import write_model_card
 from scripts.program import run_stage
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,9 @@ def train(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: P
         return {}
     # The images are quickly made again and take more room than all else.
     shutil.rmtree(output_dir / "features")
-    return _results(history, pairs, shards["train"][0].key) | model_size(network)._asdict()
+    results = _results(history, pairs, shards["train"][0].key) | model_size(network)._asdict()
+    write_model_card(output_dir, vars(parameters), inputs, results)
+    return results
 
 
 def _match(parameters: SimpleNamespace, inputs: Mapping[str, Path]) -> dict[str, list[ShardPair]]:

@@ -16,8 +16,9 @@ from data.audio import from_int16
 from data.shards import read_dataset, require_shards
 from l3embedding.edge import arena_bytes, compare, convert, latency_ms, write_tflite
 from l3embedding.embedding import load_model
+from l3embedding.model_files import write_representation
 from l3embedding.networks import model_size
-from l3embedding.teachers import write_representation
+from scripts.model_card import write_model_card
 from scripts.program import run_stage
 
 FLOAT_FILE = "student_float32.tflite"
@@ -37,7 +38,7 @@ def export(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: 
         write_representation((output_dir / name).with_suffix(".json"), student.representation)
     fidelity = compare(load_model(output_dir / INT8_FILE).embed(frames), student.embed(frames))
     arena = arena_bytes(int8_content)
-    return {
+    results = {
         "float_bytes": len(float_content),
         "int8_bytes": len(int8_content),
         "arena_bytes": arena,
@@ -49,6 +50,8 @@ def export(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: 
         "fits_flash": len(int8_content) <= parameters.flash_limit_bytes,
         "fits_ram": None if arena is None else arena <= parameters.ram_limit_bytes,
     }
+    write_model_card(output_dir, vars(parameters), inputs, results)
+    return results
 
 
 def _some_frames(folder: Path, count: int, rng: np.random.Generator) -> NDArray[np.float32]:

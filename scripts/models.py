@@ -38,8 +38,8 @@ def add_commands(commands: Any) -> None:
 
 
 def list_models(arguments: argparse.Namespace) -> None:
-    """List the official models: name, size, dimension, and whether the weights are in the cache."""
-    from l3embedding.weights import GIT_BLOBS, architecture_of, cache_dir
+    """List the official models: name, size, dimension, licence, and whether the weights are in the cache."""
+    from l3embedding.weights import GIT_BLOBS, architecture_of, cache_dir, licence_of
 
     lines = []
     for name in GIT_BLOBS:
@@ -53,14 +53,12 @@ def list_models(arguments: argparse.Namespace) -> None:
                 "MB": round(4e-6 * _parameters(architecture), 1),
                 "dimension": size,
                 "hears": hears,
+                "licence": licence_of(name),
                 "cached": "yes" if path.is_file() else "",
             }
         )
     print_table(lines)
-    print(
-        f"# cache: {cache_dir()}; licences: openl3 https://github.com/marl/openl3, "
-        "edgel3 https://github.com/ksangeeta2429/edgel3"
-    )
+    print(f"# cache: {cache_dir()}; of https://github.com/marl/openl3 and https://github.com/ksangeeta2429/edgel3")
 
 
 def fetch_models(arguments: argparse.Namespace) -> None:

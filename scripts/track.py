@@ -14,6 +14,7 @@ from typing import Any
 from data.errors import InputError
 from jobs.folder import WHOLE, Share, StageFolder, ancestors
 from l3embedding.tracking.journal import Journal
+from scripts.model_card import caveats
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRACKED = ("03-train-approx-embedding", "06-train-classifier")
@@ -69,11 +70,6 @@ def start_facts(folder: StageFolder) -> dict[str, Any]:
     """The configuration of a run, and where and as what it runs."""
     came_of = list(ancestors(folder.inputs))
     extraction = next((each for each in came_of if each["stage"] == "00-extract-teacher-embeddings"), None)
-    caveats = []
-    if any(each["results"].get("is_stand_in") for each in came_of):
-        caveats.append("STAND-IN teacher")
-    if any(each["results"].get("synthetic") for each in came_of):
-        caveats.append("SYNTHETIC audio")
     return {
         "run_id": folder.run_id,
         "stage": folder.stage,
@@ -82,7 +78,7 @@ def start_facts(folder: StageFolder) -> dict[str, Any]:
         "inputs": {name: str(Path(path).resolve()) for name, path in folder.inputs.items()},
         "upstream_data": extraction["inputs"]["audio_root"] if extraction else None,
         "teacher": extraction["results"]["teacher_name"] if extraction else None,
-        "caveats": caveats,
+        "caveats": caveats(came_of),
         "user": getpass.getuser(),
         "host": socket.gethostname(),
         "job_id": _job_id(),

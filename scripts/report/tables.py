@@ -277,9 +277,8 @@ def student_name(run: Run) -> str:
 
 def _size(each: Judged) -> tuple[str, str, str]:
     results: Mapping[str, Any] = each.embedding.results
-    if "size_mb" not in results:
-        return str(each.embedding_size), NONE, NONE
-    return str(each.embedding_size), f"{results['size_mb']:.2f}", f"{results['activation_mb']:.2f}"
+    sizes = [results.get("size_mb"), results.get("activation_mb")]
+    return str(each.embedding_size), *(NONE if size is None else f"{size:.2f}" for size in sizes)
 
 
 def _fits(fits: bool | None, limit: int) -> str:

@@ -81,6 +81,17 @@ def test_what_is_there_is_left_alone_unless_it_shall_be_overwritten(folder, mode
     assert jobs[0].output.stat().st_mtime_ns > before
 
 
+def test_what_a_killed_run_left_half_written_is_cleared_and_another_runs_is_not(folder, model):
+    jobs = list_jobs([folder / "audio" / "street"], folder / "out", None)
+    (folder / "out").mkdir()
+    dead, alive = (folder / "out" / f".partial-a-{name}.npz" for name in ("dead", "alive"))
+    dead.touch(), alive.touch()
+    os.utime(dead, (1, 1))
+    os.utime(alive, (2**33, 2**33))
+    embed_files(jobs, model)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [".partial-a-alive.npz", "a.npz"]
+
+
 def test_what_would_collide_or_is_not_there_is_refused_before_work_begins(folder):
     files = [folder / "audio" / place / "a.wav" for place in ("park", "street")]
     with pytest.raises(InputError, match=r"would both become .*a\.npz"):

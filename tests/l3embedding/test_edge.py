@@ -7,8 +7,10 @@ import pytest
 
 from l3embedding.edge import arena_bytes, compare, convert, latency_ms, write_tflite
 from l3embedding.frontend import student_representation
+from l3embedding.model_files import write_representation
 from l3embedding.networks import STUDENT_FILTERS, l3_audio_network
-from l3embedding.teachers import KerasEmbeddingModel, TFLiteEmbeddingModel, write_representation
+from l3embedding.teachers import KerasEmbeddingModel
+from l3embedding.tflite import TFLiteEmbeddingModel
 
 
 @pytest.fixture(scope="module")

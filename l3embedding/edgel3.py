@@ -1,0 +1,96 @@
+"""edgel3's functions under their names, with their arguments in their order.
+
+    from l3embedding import edgel3
+
+A model is `sea` by default, of 128 dimensions. Who names a sparsity or a way of retraining gets the
+sparse model, also without `model_type`: that was the only kind until edgel3 0.2. Nothing is printed.
+
+References
+----------
+edgel3 0.2, `core.py` and `models.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import AudioWarning as EdgeL3Warning
+from data.errors import InputError as EdgeL3Error
+from l3embedding import audio_files, embedding
+from l3embedding.audio_files import get_output_path
+from l3embedding.teachers import EmbeddingModel
+
+__all__ = [
+    "EdgeL3Error",
+    "EdgeL3Warning",
+    "get_embedding",
+    "get_output_path",
+    "load_embedding_model",
+    "models",
+    "process_file",
+]
+
+
+def load_embedding_model(
+    model_type: str | None = None,
+    emb_dim: int | None = None,
+    retrain_type: str | None = None,
+    sparsity: float | None = None,
+) -> EmbeddingModel:
+    """Load a model: sea of 64, 128, 256 or 512 dimensions; sparse, ft or kd, of five sparsities."""
+    return embedding.load_model(**_which(None, model_type, emb_dim, retrain_type, sparsity))
+
+
+def get_embedding(
+    audio: NDArray[np.floating],
+    sr: int,
+    model: EmbeddingModel | None = None,
+    model_type: str | None = None,
+    emb_dim: int | None = None,
+    retrain_type: str | None = None,
+    sparsity: float | None = None,
+    center: bool = True,
+    hop_size: float = 0.1,
+    verbose: bool = True,
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Embed a recording; see `l3embedding.get_embedding`."""
+    which = _which(model, model_type, emb_dim, retrain_type, sparsity)
+    return embedding.get_embedding(audio, sr, model, hop_size=hop_size, center=center, verbose=verbose, **which)
+
+
+def process_file(
+    filepath: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str] | None = None,
+    suffix: str | None = None,
+    model: EmbeddingModel | None = None,
+    model_type: str | None = None,
+    emb_dim: int | None = None,
+    retrain_type: str | None = None,
+    sparsity: float | None = None,
+    center: bool = True,
+    hop_size: float = 0.1,
+    verbose: bool = True,
+) -> None:
+    """Embed a file into an `.npz` file, which is overwritten; see `l3embedding.process_file`."""
+    which = _which(model, model_type, emb_dim, retrain_type, sparsity)
+    audio_files.process_file(
+        filepath, output_dir, suffix, model, hop_size=hop_size, center=center, verbose=verbose, **which
+    )
+
+
+models = SimpleNamespace(load_embedding_model=load_embedding_model)
+"""Where edgel3 has them."""
+
+
+def _which(
+    model: object, model_type: str | None, emb_dim: int | None, retrain_type: str | None, sparsity: float | None
+) -> dict[str, Any]:
+    """What is to be loaded; a model that is given makes the rest of no account, as in edgel3."""
+    if model is not None:
+        return {}
+    return {"model_type": model_type, "emb_dim": emb_dim, "retrain_type": retrain_type, "sparsity": sparsity}
