@@ -15,6 +15,7 @@ REQUIRES = [
     "numpy>=2.0,<3",
     "pandas>=2.2,<4",
     "platformdirs>=4.2,<5",
+    "pooch>=1.8,<2",
     "pydantic>=2.7,<3",
     "pyyaml>=6.0,<7",
     "requests>=2.31,<3",
