@@ -142,7 +142,7 @@ class Experiment(BaseModel):
     ram_limit_bytes: PositiveInt = Field(1_000_000, description="RAM of the board, bytes")
 
     # 05, 06: downstream
-    dataset: Literal["sonyc_ust", "esc50"] = Field("sonyc_ust", description="Downstream data set")
+    dataset: Literal["sonyc_ust", "esc50", "us8k", "dcase2013"] = Field("sonyc_ust", description="Downstream data set")
     dataset_root: str | None = Field(None, description="Folder of the downstream data set")
     representations: tuple[Representation, ...] = Field(
         ("teacher", "reduced", "student", "student-int8"), description="What is judged downstream, side by side"
