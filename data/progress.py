@@ -22,7 +22,7 @@ class Progress(Protocol):
 
 
 @contextmanager
-def progress(description: str, total: int, unit: str, logger: logging.Logger) -> Iterator[Progress]:
+def progress(description: str, total: int, unit: str, logger: logging.Logger, done: int = 0) -> Iterator[Progress]:
     """Show how far a piece of work has come, how fast it goes and how long is left.
 
     Parameters
@@ -32,23 +32,27 @@ def progress(description: str, total: int, unit: str, logger: logging.Logger) ->
     total
         How many units there are.
     unit
-        What is counted, e.g. `frames`.
+        What is counted, e.g. `frames`; `B`, bytes, are said as kB, MB and GB.
     logger
         Where the lines go if stderr is no terminal.
+    done
+        Units that were finished before.
     """
     if sys.stderr.isatty():
-        with tqdm(total=total, desc=description, unit=f" {unit}") as bar:
+        scale = unit == "B"
+        named = unit if scale else f" {unit}"
+        with tqdm(total=total or None, initial=done, desc=description, unit=named, unit_scale=scale) as bar:
             yield bar
     else:
-        lines = _Lines(description, total, unit, logger)
+        lines = _Lines(description, total, unit, logger, done)
         yield lines
         lines.close()
 
 
 class _Lines:
-    def __init__(self, description: str, total: int, unit: str, logger: logging.Logger) -> None:
+    def __init__(self, description: str, total: int, unit: str, logger: logging.Logger, done: int) -> None:
         self._description, self._total, self._unit, self._logger = description, total, unit, logger
-        self._done = 0
+        self._done = self._before = done
         self._started = self._said = time.monotonic()
 
     def update(self, n: float) -> None:
@@ -57,12 +61,27 @@ class _Lines:
         if now - self._said < LOG_INTERVAL_S:
             return
         self._said = now
-        rate = self._done / (now - self._started)
-        left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
+        rate = (self._done - self._before) / (now - self._started)
+        left = tqdm.format_interval((self._total - self._done) / rate) if rate and self._total else "?"
         self._logger.info(
-            "%s: %d of %d %s, %.1f/s, %s left", self._description, self._done, self._total, self._unit, rate, left
+            "%s: %s of %s, %s/s, %s left",
+            self._description,
+            self._said_of(self._done),
+            f"{self._said_of(self._total)}{self._name}" if self._total else "?",
+            self._said_of(rate),
+            left,
         )
 
     def close(self) -> None:
         elapsed = time.monotonic() - self._started
-        self._logger.info("%s: %d %s in %.1f s", self._description, self._done, self._unit, elapsed)
+        brought = self._said_of(self._done - self._before)
+        self._logger.info("%s: %s%s in %.1f s", self._description, brought, self._name, elapsed)
+
+    @property
+    def _name(self) -> str:
+        return self._unit if self._unit == "B" else f" {self._unit}"
+
+    def _said_of(self, n: float) -> str:
+        if self._unit == "B":
+            return tqdm.format_sizeof(n)
+        return str(n) if isinstance(n, int) else f"{n:.1f}"

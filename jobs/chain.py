@@ -111,11 +111,14 @@ class _Builder:
             embed = self._add_embedding(representation, experiment, dataset_root, street, reduction, train, export)
             for seed in experiment.classifier_seeds:
                 one_of_several = f",seed={seed}" if len(experiment.classifier_seeds) > 1 else ""
+                inputs = {"dataset_root": dataset_root, "features": embed.folder}
+                if representation == "logmel-cnn":
+                    inputs |= {"model": train.folder}
                 self._add(
                     "06-train-classifier",
                     experiment,
-                    {"dataset_root": dataset_root, "features": embed.folder},
-                    (*street, embed),
+                    inputs,
+                    (*street, embed, *([train] if "model" in inputs else [])),
                     own_label=representation + one_of_several,
                     seed=seed,
                 )
@@ -145,7 +148,7 @@ class _Builder:
     ) -> Task:
         stage = "05-generate-embedding-samples"
         inputs = {"dataset_root": dataset_root}
-        if representation == "teacher":
+        if representation in ("teacher", "mfcc"):
             parents = street
         elif representation == "reduced":
             assert reduction  # the experiment was validated
@@ -153,7 +156,7 @@ class _Builder:
             inputs |= {"features": teacher.folder, "phi": reduction.folder / "phi.h5"}
             parents = (*street, teacher, reduction)
         else:
-            model = train if representation == "student" else export
+            model = export if representation == "student-int8" else train
             inputs |= {"model": model.folder}
             parents = (*street, model)
         return self._add(stage, experiment, inputs, parents, own_label=representation, representation=representation)

@@ -33,7 +33,7 @@ from pydantic import (
 
 from data.errors import InputError
 
-Representation = Literal["teacher", "reduced", "student", "student-int8"]
+Representation = Literal["teacher", "reduced", "student", "student-int8", "mfcc", "logmel-cnn"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 SbatchOptions = Annotated[str, Field(pattern=r"^\s*(0[0-7]|\*)\s*:\s*-")]
@@ -159,10 +159,12 @@ class Experiment(BaseModel):
     ram_limit_bytes: PositiveInt = Field(1_000_000, description="RAM of the board, bytes")
 
     # 05, 06: downstream
-    dataset: Literal["sonyc_ust", "esc50"] = Field("sonyc_ust", description="Downstream data set")
+    dataset: Literal["sonyc_ust", "esc50", "us8k", "dcase2013"] = Field("sonyc_ust", description="Downstream data set")
     dataset_root: str | None = Field(None, description="Folder of the downstream data set")
     representations: tuple[Representation, ...] = Field(
-        ("teacher", "reduced", "student", "student-int8"), description="What is judged downstream, side by side"
+        ("teacher", "reduced", "student", "student-int8"),
+        description="What is judged downstream, side by side; baselines: mfcc, and logmel-cnn, the student's network "
+        "trained on the labels of a data set with folds",
     )
     embedding_hop_size: PositiveFloat = Field(0.1, description="Hop between frames of a downstream clip, s")
     num_hidden_layers: int = Field(2, ge=0, description="Hidden layers of the classifier")
@@ -173,10 +175,18 @@ class Experiment(BaseModel):
     classifier_learning_rate: PositiveFloat = Field(1e-4, description="Adam's learning rate for the classifier")
     l2_reg: NonNegativeFloat = Field(1e-5, description="L2 regularisation of the classifier")
     standardize: bool = Field(True, description="Standardise the embeddings by the training clips")
-    clip_statistics: Literal["mean", "mean_std"] = Field(
-        "mean", description="How a clip's frames become one vector for a fold classifier"
+    fold_classifier: Literal["logistic", "svm", "mlp", "random_forest"] = Field(
+        "logistic", description="Classifier of a data set with fixed folds"
     )
-    logistic_c: PositiveFloat = Field(0.1, description="Inverse regularisation of the fold classifier")
+    clip_statistics: Literal["mean", "mean_std", "statistics", "framewise"] = Field(
+        "mean",
+        description="What a fold classifier takes of a clip: the mean of its frames, mean and deviation, eleven "
+        "statistics of their course, or each frame by itself, its answers averaged",
+    )
+    parameter_search: bool = Field(
+        False, description="Choose the fold classifier's parameters among the training folds, for each judged fold"
+    )
+    logistic_c: PositiveFloat = Field(0.1, description="Inverse regularisation of the logistic regression, unsearched")
     classifier_seeds: tuple[int, ...] = Field((0,), description="Seeds of the classifier; one run each")
 
     # The Google Sheet that is kept up with the runs
@@ -205,6 +215,8 @@ class Experiment(BaseModel):
             raise ValueError("initial_student and continue_from are two ways to start; give one of them")
         if self.fmax is not None and self.fmax > self.asr / 2:
             raise ValueError(f"fmax: {self.fmax:g} Hz is above half of asr, {self.asr / 2:g} Hz")
+        if "logmel-cnn" in self.representations and self.dataset == "sonyc_ust":
+            raise ValueError("representations name 'logmel-cnn', which needs a data set with folds: esc50, us8k, ...")
         if self.approx_mode == "mse" and "reduced" in self.representations:
             raise ValueError("representations name 'reduced', but approx_mode: mse has no reduction")
         if self.approx_mode == "umap" and "reduced" in self.representations and not self.allow_pickle:

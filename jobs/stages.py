@@ -237,6 +237,7 @@ _STAGES = (
         inputs=(
             Input("dataset_root", "folder of the downstream data set"),
             Input("features", "folder of 05: one embedding file a clip"),
+            Input("model", "for logmel-cnn: the student whose architecture is trained from labels", required=False),
         ),
         parameters=(
             "dataset",
@@ -248,7 +249,9 @@ _STAGES = (
             "classifier_learning_rate",
             "l2_reg",
             "standardize",
+            "fold_classifier",
             "clip_statistics",
+            "parameter_search",
             "logistic_c",
             "seed",
         ),

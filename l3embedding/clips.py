@@ -7,6 +7,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data.audio import read_audio
 from data.clip_embeddings import embedding_path, read_embedding, write_embedding
 from data.errors import InputError
@@ -14,9 +17,31 @@ from data.progress import progress
 from l3embedding.embedding import get_embedding
 from l3embedding.plugged import in_seconds
 from l3embedding.reduction import Reduction
-from l3embedding.teachers import EmbeddingModel
+from l3embedding.teachers import EmbeddingModel, KerasEmbeddingModel
 
 logger = logging.getLogger(__name__)
+
+
+class LogMelImages:
+    """What a student sees, instead of what it makes of it: an `EmbeddingModel` but for that its size is the student's.
+
+    Parameters
+    ----------
+    student
+        The student.
+    """
+
+    def __init__(self, student: KerasEmbeddingModel) -> None:
+        self.name = "log-mel images"
+        self.sample_rate, self.frame_length = student.sample_rate, student.frame_length
+        self.embedding_size = student.embedding_size
+        self.size_mb, self.activation_mb = student.size_mb, student.activation_mb
+        self.weights_sha256, self.is_stand_in = student.weights_sha256, False
+        self._student = student
+
+    def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float16]:
+        """Turn frames float32 `[n, frame_length]` into flat images float16 `[n, bins * windows]`, dB."""
+        return self._student.images(frames).astype(np.float16).reshape(len(frames), -1)
 
 
 def embed_clips(clips: list[Path], model: EmbeddingModel, folder: Path, hop_size: float) -> list[dict[str, str]]:
@@ -40,15 +65,21 @@ def embed_clips(clips: list[Path], model: EmbeddingModel, folder: Path, hop_size
     """
 
     model = in_seconds(model)
+    short = 0
 
     def embed(clip: Path) -> None:
+        nonlocal short
         audio, sample_rate = read_audio(clip)
+        short += len(audio) * model.sample_rate < model.frame_length * sample_rate
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # silence and shortness are no news in a data set
             embedded = get_embedding(audio, sample_rate, model, hop_size=hop_size, center=False)
         write_embedding(embedding_path(folder, clip), *embedded)
 
-    return _each(clips, embed, folder, f"embedding with {model.name}")
+    skipped = _each(clips, embed, folder, f"embedding with {model.name}")
+    if short:
+        logger.info("%d clips are shorter than a frame, and were padded with zeros", short)
+    return skipped
 
 
 def reduce_clips(clips: list[Path], features: Path, reduction: Reduction, folder: Path) -> list[dict[str, str]]:

@@ -10,8 +10,6 @@ import gzip
 import hashlib
 import io
 import os
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from data.downloads import DownloadFailed, failure, fetch_file, verify
 from data.errors import InputError
-from data.files import atomic_path
 from l3embedding.frontend import OPENL3_REPRESENTATIONS, InputRepresentation, student_representation
 from l3embedding.networks import STUDENT_FILTERS, TEACHER_FILTERS, Head, l3_audio_network
 
@@ -155,16 +153,12 @@ def locate_weights(name: str, search: Sequence[str | os.PathLike[str]] = (), dow
             return folder / file_name
     url = _REPOSITORIES[name.split("_")[0]] + file_name
     path = cache_dir() / file_name
-    where = f"Fetch {url} and put it at {path}, or name a folder that holds it in weights_dirs."
-    if not download:
-        raise WeightsNotFound(f"The weights {name} are not at hand. {where}")
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer, atomic_path(path) as temporary:
-            temporary.write_bytes(answer.read())
-            verify_git_blob(temporary, GIT_BLOBS[name])
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise WeightsNotFound(f"The weights {name} cannot be fetched ({error}). {where}") from None
-    return path
+        if not download:
+            raise failure(url, path, "it is not at hand")
+        return fetch_file(url, path, f"git:{GIT_BLOBS[name]}")
+    except DownloadFailed as error:
+        raise WeightsNotFound(f"{error} A folder that holds it may be named in weights_dirs, too.") from None
 
 
 def verify_git_blob(path: Path, blob: str) -> None:
@@ -175,10 +169,7 @@ def verify_git_blob(path: Path, blob: str) -> None:
     InputError
         It is not; the remedy is to remove the file.
     """
-    content = path.read_bytes()
-    found = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    if found != blob:
-        raise InputError(f"{path} is not the official file: its git blob is {found}, not {blob}. Remove it.")
+    verify(path, f"git:{blob}")
 
 
 def sha256(path: Path) -> str:

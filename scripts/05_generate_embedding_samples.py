@@ -9,29 +9,34 @@ from types import SimpleNamespace
 from typing import Any
 
 from data.clip_embeddings import CLIPS
+from data.datasets import DATASETS
 from data.errors import InputError
-from data.esc50 import read_esc50
-from data.sonyc_ust import ANNOTATIONS, TAXONOMY, find_clips, read_annotations, read_taxonomy
-from l3embedding.clips import embed_clips, reduce_clips
+from l3embedding.clips import LogMelImages, embed_clips, reduce_clips
 from l3embedding.embedding import load_model
 from l3embedding.frontend import student_representation
+from l3embedding.mfcc import MfccModel
 from l3embedding.reduction import load_reduction
 from l3embedding.teachers import EmbeddingModel
 from scripts.program import load_teacher, run_stage
 
+IMAGE_HOP_S = 0.5
+"""Least hop between the images that a network is trained on: what overlaps more teaches it little."""
+
 
 def generate(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
-    """Embed with the teacher or a student, or reduce the teacher's embeddings; see `l3embedding.clips`."""
-    needed = {"teacher": [], "reduced": ["features", "phi"]}.get(parameters.representation, ["model"])
+    """Embed with the teacher, a student or MFCCs, or reduce the teacher's embeddings; see `l3embedding.clips`."""
+    needed = {"teacher": [], "mfcc": [], "reduced": ["features", "phi"]}.get(parameters.representation, ["model"])
     if missing := [name for name in needed if name not in inputs]:
         raise InputError(f"--{missing[0]} is missing; representation {parameters.representation} needs it.")
-    clips = parameters.share.of(_clips(parameters.dataset, inputs["dataset_root"]))
+    clips = parameters.share.of(DATASETS[parameters.dataset].read(inputs["dataset_root"])["path"].tolist())
     if parameters.representation == "reduced":
         reduction = load_reduction(inputs["phi"], parameters.allow_pickle)
         skipped = reduce_clips(clips, inputs["features"] / CLIPS, reduction, output_dir / CLIPS)
         return {"clips": len(clips) - len(skipped), "skipped": skipped, "embedding_size": reduction.embedding_size}
-    model = load_teacher(parameters) if parameters.representation == "teacher" else _load_student(parameters, inputs)
-    skipped = embed_clips(clips, model, output_dir / CLIPS, parameters.embedding_hop_size)
+    model, hop_size = _load(parameters, inputs), parameters.embedding_hop_size
+    if parameters.representation == "logmel-cnn":
+        hop_size = max(hop_size, IMAGE_HOP_S)
+    skipped = embed_clips(clips, model, output_dir / CLIPS, hop_size)
     return {
         "clips": len(clips) - len(skipped),
         "skipped": skipped,
@@ -51,11 +56,13 @@ def gather(parts: list[dict[str, Any]], output_dir: Path) -> dict[str, Any]:
     return parts[0] | {"clips": clips, "skipped": skipped}
 
 
-def _clips(dataset: str, root: Path) -> list[Path]:
-    if dataset == "esc50":
-        return read_esc50(root)["path"].tolist()
-    annotations = read_annotations(root / ANNOTATIONS, read_taxonomy(root / TAXONOMY))
-    return list(find_clips(root, annotations["audio_filename"].tolist()).values())
+def _load(parameters: SimpleNamespace, inputs: Mapping[str, Path]) -> EmbeddingModel:
+    if parameters.representation == "teacher":
+        return load_teacher(parameters)
+    if parameters.representation == "mfcc":
+        return MfccModel()
+    student = _load_student(parameters, inputs)
+    return LogMelImages(student) if parameters.representation == "logmel-cnn" else student
 
 
 def _load_student(parameters: SimpleNamespace, inputs: Mapping[str, Path]) -> EmbeddingModel:

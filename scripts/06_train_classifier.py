@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import typing
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from classifier.folds import clip_vector, evaluate_folds
+from classifier.fold_models import clip_vector, fold_grid, fold_model
+from classifier.folds import evaluate_folds
 from classifier.metrics import evaluate
 from data.clip_embeddings import CLIPS, embedding_path, read_embedding, stack_embeddings
-from data.esc50 import read_esc50
+from data.datasets import DATASETS
 from data.files import atomic_path
 from data.sonyc_ust import (
     ANNOTATIONS,
@@ -30,6 +33,10 @@ from data.sonyc_ust import (
 from jobs.stopping import stop_deferred
 from scripts.program import run_stage
 
+if typing.TYPE_CHECKING:
+    from classifier.cnn import CnnClassifier
+    from classifier.fold_models import Load
+
 logger = logging.getLogger(__name__)
 
 HELD_OUT = 0.15
@@ -37,9 +44,12 @@ HELD_OUT = 0.15
 
 
 def classify(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
-    """Train and judge on SONYC-UST, or fold by fold on ESC-50."""
-    work = {"sonyc_ust": _classify_sonyc_ust, "esc50": _classify_esc50}[parameters.dataset]
-    return work(parameters, inputs["dataset_root"], inputs["features"] / CLIPS, output_dir)
+    """Train and judge on SONYC-UST, or on a data set with folds, each by what the others taught."""
+    features = inputs["features"] / CLIPS
+    if DATASETS[parameters.dataset].has_folds:
+        clips = _embedded(DATASETS[parameters.dataset].read(inputs["dataset_root"]).set_index("filename"), features)
+        return _classify_by_folds(parameters, clips, features, inputs.get("model"), output_dir)
+    return _classify_sonyc_ust(parameters, inputs["dataset_root"], features, output_dir)
 
 
 def _classify_sonyc_ust(parameters: SimpleNamespace, root: Path, features: Path, output_dir: Path) -> dict[str, Any]:
@@ -90,19 +100,34 @@ def _classify_sonyc_ust(parameters: SimpleNamespace, root: Path, features: Path,
     }
 
 
-def _classify_esc50(parameters: SimpleNamespace, root: Path, features: Path, output_dir: Path) -> dict[str, Any]:
-    clips = _embedded(read_esc50(root).set_index("filename"), features)
-    vectors = np.stack(
-        [
-            clip_vector(read_embedding(embedding_path(features, clip))[0], parameters.clip_statistics)
-            for clip in clips.index
-        ]
-    )
+def _classify_by_folds(
+    parameters: SimpleNamespace, clips: pd.DataFrame, features: Path, student: Path | None, output_dir: Path
+) -> dict[str, Any]:
     classes, folds = clips["category"].to_numpy(str), clips["fold"].to_numpy()
-    results = evaluate_folds(vectors, classes, folds, c=parameters.logistic_c, standardize=parameters.standardize)
-    table = pd.DataFrame({"filename": clips.index, "category": classes, "prediction": results.predictions})
-    with atomic_path(output_dir / "predictions.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    load = partial(_load_frames, features)
+    framewise = student is not None or parameters.clip_statistics == "framewise"
+    samples = clips.index.to_numpy(str)
+    if not framewise:
+        samples = np.stack([clip_vector(load(clip), parameters.clip_statistics) for clip in samples])
+    kind = parameters.fold_classifier
+    if student is not None:
+        model, grid = _cnn(parameters, student, load), None
+    else:
+        model = fold_model(
+            kind,
+            standardize=parameters.standardize,
+            logistic_c=parameters.logistic_c,
+            seed=parameters.seed,
+            load=load if framewise else None,
+        )
+        grid = fold_grid(kind, framewise) if parameters.parameter_search else None
+    # Framewise, each process of a search would hold frames of its own.
+    n_jobs = 1 if framewise else -1
+    results = evaluate_folds(samples, classes, folds, model, grid, n_jobs, output_dir / "folds")
+    table = {"filename": clips.index, "fold": folds, "category": classes, "prediction": results.predictions}
+    confusion = pd.DataFrame(results.confusion, list(results.class_accuracy), list(results.class_accuracy))
+    _write_csv(output_dir / "predictions.csv", pd.DataFrame(table))
+    _write_csv(output_dir / "confusion.csv", confusion.reset_index(names="category"))
     logger.info("accuracy %.4f over %d folds", results.accuracy, len(results.fold_accuracy))
     return {
         "accuracy": results.accuracy,
@@ -110,7 +135,36 @@ def _classify_esc50(parameters: SimpleNamespace, root: Path, features: Path, out
         "class_accuracy": results.class_accuracy,
         "chance": 1 / len(results.class_accuracy),
         "clips": len(clips),
+        "classifier": "cnn" if student is not None else kind,
+        "parameters": results.parameters,
     }
+
+
+def _cnn(parameters: SimpleNamespace, student: Path, load: Load) -> CnnClassifier:
+    """The student's network, to be trained anew."""
+    import keras
+
+    from classifier.cnn import CnnClassifier
+    from l3embedding.embedding import load_model
+
+    network = load_model(student).network
+    return CnnClassifier(
+        lambda: keras.models.clone_model(network),
+        load,
+        parameters.classifier_epochs,
+        parameters.classifier_batch_size,
+        parameters.classifier_learning_rate,
+        parameters.seed,
+    )
+
+
+def _load_frames(features: Path, clip: str) -> NDArray[np.floating]:
+    return read_embedding(embedding_path(features, clip))[0]
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def choose_held_out(sensors: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""The commands of `sea` for pretrained models: list them, fetch them, embed files with one."""
+"""The commands of `sea` for pretrained models: list them, embed files with one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ DEFAULT_MODEL = "edgel3_sea_ust_audio_emb_128"
 
 
 def add_commands(commands: Any) -> None:
-    """Add `models`, `fetch` and `embed` to the parser of `sea`."""
+    """Add `models` and `embed` to the parser of `sea`."""
     models = commands.add_parser("models", help="list the official models", description=list_models.__doc__)
     models.set_defaults(action=list_models)
-    fetch = commands.add_parser("fetch", help="fetch official weights", description=fetch_models.__doc__)
-    fetch.set_defaults(action=fetch_models)
-    fetch.add_argument("names", metavar="NAME", nargs="+", help="openl3, edgel3, or names as `sea models` has them")
     embed = commands.add_parser("embed", help="embed audio files", description=embed_audio.__doc__)
     embed.set_defaults(action=embed_audio)
     embed.add_argument("inputs", metavar="FILE_OR_FOLDER", nargs="+", help="audio files, and folders of such")
@@ -59,21 +56,6 @@ def list_models(arguments: argparse.Namespace) -> None:
         )
     print_table(lines)
     print(f"# cache: {cache_dir()}; of https://github.com/marl/openl3 and https://github.com/ksangeeta2429/edgel3")
-
-
-def fetch_models(arguments: argparse.Namespace) -> None:
-    """Fetch official weights into the cache, and verify them; those that are there are verified."""
-    from l3embedding.weights import GIT_BLOBS, locate_weights
-
-    groups = {
-        "openl3": [name for name in GIT_BLOBS if name.startswith("openl3") and name.endswith("-v0_4_0")],
-        "edgel3": [name for name in GIT_BLOBS if name.startswith("edgel3")],
-    }
-    for asked in arguments.names:
-        if asked not in groups and asked not in GIT_BLOBS:
-            raise InputError(f"{asked!r} is neither openl3, edgel3 nor a name that `sea models` lists.")
-        for name in groups.get(asked, [asked]):
-            print(locate_weights(name))
 
 
 def embed_audio(arguments: argparse.Namespace) -> None:

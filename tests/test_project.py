@@ -101,6 +101,15 @@ def test_every_command_of_the_readme_runs(command, small_run, tmp_path, request)
         table = tmp_path / "SENSORS.csv"
         table.write_text("sensor,latitude,longitude\n" + "".join(f"s{i},{40 + i / 100},-74\n" for i in range(20)))
         assert len(_run([*SEA, *words[:2], str(table), *words[3:]]).splitlines()) == 16
+    elif program == "sea" and words[0] == "fetch":
+        words[-1] = str(tmp_path)
+        # What is fetched is tested in tests/scripts/test_fetch.py; here there is no network.
+        offline = os.environ | dict.fromkeys(("http_proxy", "https_proxy", "no_proxy"), "http://127.0.0.1:9")
+        ended = subprocess.run([*SEA, *words], cwd=REPOSITORY, env=offline, capture_output=True, text=True)
+        assert ended.returncode == 2
+        assert re.search(r"error: annotations.csv cannot be fetched.*Fetch https://zenodo.org", ended.stderr), (
+            ended.stderr
+        )
     elif program == "sea":
         _run_sea(command, words, small_run, tmp_path, request)
     else:
@@ -126,7 +135,8 @@ def _run_sea(command: str, words: list[str], small_run: Path, tmp_path: Path, re
         expected = "are queued" if words[0] == "run" else expected
         if words[0] == "logs":
             cluster.wait_until((folder / "03-train-approx-embedding" / "history.csv").is_file)
-    if "paper/" in command:
+    real_size = "paper/" in command or "out_of_domain" in command
+    if real_size:
         # The real size costs nothing until it runs; the test's nodes are small.
         sizes = ["sbatch=[]"]
     settings = [] if words[0] in ("logs", "cancel") or words == ["status"] else sizes
@@ -134,7 +144,7 @@ def _run_sea(command: str, words: list[str], small_run: Path, tmp_path: Path, re
     settings = [word for each in settings for word in ("--set", each)]
     said = _run([*SEA, *words[:first], "--output-dir", folder, *settings, *words[first:]], env=environment)
     assert re.search(expected, said), said
-    if "paper/" in command:
+    if real_size:
         _run([*SEA, "cancel", "--output-dir", folder], env=environment)
 
 
@@ -164,8 +174,9 @@ def test_the_readmes_experiment_is_valid(tmp_path):
 
 
 def test_every_key_that_the_readme_names_is_a_key_with_that_default():
-    table = README.split("| key | default | what it is |")[1].split("\n\n")[0]
-    keys = [key for row in table.splitlines()[2:] for key in re.findall(r"`(\w+)`", row.split("|")[1])]
+    tables = [part.split("\n\n")[0] for part in README.split("| key | default | what it is |")[1:]]
+    rows = [row for table in tables for row in table.splitlines()[2:]]
+    keys = [key for row in rows for key in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert keys
     for key in keys:
         assert key in Experiment.model_fields

@@ -17,7 +17,7 @@ from data.files import read_json
 from jobs.experiment import Experiment
 from jobs.folder import CONFIG, DONE, stage_folders
 
-_ORDER = ("teacher", "reduced", "student", "student-int8")
+_ORDER = ("teacher", "reduced", "student", "student-int8", "mfcc", "logmel-cnn")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Judged:
 
     @property
     def representation(self) -> str:
-        """What embedded the clips: teacher, reduced, student or student-int8."""
+        """What embedded the clips: a value of the experiment's `representations`."""
         return self.embedding.parameters["representation"]
 
     @property

@@ -47,7 +47,15 @@ class Picture:
 def all_figures(report: Report) -> list[Picture]:
     """Every figure that the report has something for."""
     with plt.rc_context(_STYLE):
-        draws = (score_figure, class_figure, learning_figure, diversity_figure, variance_figure, tsne_figure)
+        draws = (
+            score_figure,
+            class_figure,
+            confusion_figure,
+            learning_figure,
+            diversity_figure,
+            variance_figure,
+            tsne_figure,
+        )
         pictures = [draw(report) for draw in draws]
     return [picture for picture in pictures if picture]
 
@@ -90,6 +98,27 @@ def class_figure(report: Report) -> Picture | None:
     metric = "AUPRC" if of_dataset(report, "sonyc_ust") else "accuracy"
     axes.set_ylabel(metric)
     return _picture(figure, f"{metric[0].upper()}{metric[1:]} of each class.")
+
+
+def confusion_figure(report: Report) -> Picture | None:
+    """What the student's clips of each class are taken for."""
+    shown = [each for each in report.judged if each.representation == "student"] or report.judged
+    if not shown or not (shown[0].run.folder / "confusion.csv").is_file():
+        return None
+    table = pd.read_csv(shown[0].run.folder / "confusion.csv", index_col="category")
+    share = table.div(table.sum(axis=1), axis=0)
+    side = max(3.0, 0.3 * len(table) + 1.5)
+    figure, axes = plt.subplots(figsize=(side, side))
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(table)), table.columns, rotation=90)
+    axes.set_yticks(range(len(table)), table.index)
+    axes.grid(visible=False)
+    for row, column in zip(*np.nonzero(table.to_numpy()), strict=True):
+        color = "white" if share.iat[row, column] > 0.5 else "black"
+        axes.text(column, row, str(table.iat[row, column]), ha="center", va="center", fontsize=7, color=color)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("class")
+    return _picture(figure, f"Confusion of {row_name(shown[0])}: clips over all folds.")
 
 
 def learning_figure(report: Report) -> Picture | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,12 @@ import numpy as np
 
 from scripts.report import paper
 from scripts.report.collect import Judged, Report, Run
+from scripts.report.differences import NOTE as DIFFERENCES_NOTE
+from scripts.report.differences import compare
 
 NONE = "-"
+_MAX_PAIRED_ROWS = 6
+"""Of more rows, only the first is compared with each other one."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,9 @@ def all_tables(report: Report) -> list[Table]:
     tables: list[Table] = []
     if of_dataset(report, "sonyc_ust"):
         tables += [table_1(report), table_2(report), class_table(report)]
-    if of_dataset(report, "esc50"):
+    elif report.judged:
         tables += [fold_table(report), class_table(report)]
+    tables.append(differences_table(report))
     tables += [approximation_table(report), board_table(report), cost_table(report)]
     return [table for table in tables if table.rows]
 
@@ -104,27 +110,40 @@ def class_table(report: Report) -> Table:
 
 
 def fold_table(report: Report) -> Table:
-    """Accuracy on the data set's own folds."""
-    judged = of_dataset(report, "esc50")
+    """Accuracy on the data set's own folds; over seeds, their mean and spread."""
+    judged = report.judged
     folds = list(judged[0].run.results["fold_accuracy"])
+    by_fold = {
+        fold: scores(judged, row_name, lambda each, fold=fold: each.run.results["fold_accuracy"][fold])
+        for fold in folds
+    }
+    sizes = {row_name(each): _size(each) for each in judged}
     rows = [
-        (
-            row_name(each),
-            *_size(each),
-            *(f"{each.run.results['fold_accuracy'][fold]:.3f}" for fold in folds),
-            f"{main_score(each):.3f}",
-        )
-        for each in judged
+        (name, *sizes[name], *(f"{by_fold[fold][name].mean:.3f}" for fold in folds), str(score))
+        for name, score in scores(judged, row_name, main_score).items()
     ]
     rows.append(("chance", *[NONE] * (3 + len(folds)), f"{floor(report):.3f}"))
     header = ("Model", "Emb. dim.", "Size (MB)", "Act. (MB)", *(f"fold {fold}" for fold in folds), "accuracy")
+    return Table("Accuracy by fold", header, rows, " ".join(filter(None, (caveat(report), _how_judged(judged)))))
+
+
+def _how_judged(judged: list[Judged]) -> str:
+    """Say of a table by folds what judged them, and whether phi and the student had heard them."""
+    kinds = dict.fromkeys(str(each.run.parameters.get("fold_classifier")) for each in judged)
+    taught = f"Each fold is judged by a classifier ({', '.join(kinds)}) that the clips of the others taught."
+    if any(each.parameter("fold_classifier") == "logistic" for each in judged) and len(kinds) == 1:
+        taught = "Each fold is judged by a logistic regression on the clips of the others."
     excluded = sorted({str(each.parameter("exclude_sensor")) for each in judged} - {"None"})
     heard = f"all folds but {', '.join(excluded)}" if excluded else "all folds"
-    note = (
-        "Each fold is judged by a logistic regression on the clips of the others. "
-        f"Phi and the student were fitted on the audio of {heard}, without its labels."
-    )
-    return Table("Accuracy by fold", header, rows, " ".join(filter(None, (caveat(report), note))))
+    if any(_has_heard(each) for each in judged):
+        return f"{taught} Phi and the student were fitted on the audio of {heard}, without its labels."
+    return f"{taught} Phi and the student never heard this data set: it lies out of their domain."
+
+
+def _has_heard(each: Judged) -> bool:
+    """Whether the upstream recordings were those of the data set itself."""
+    upstream = each.origin.get("00-extract-teacher-embeddings")
+    return upstream is not None and upstream.inputs["audio_root"] == each.run.inputs["dataset_root"]
 
 
 def approximation_table(report: Report) -> Table:
@@ -217,6 +236,22 @@ def caveat(report: Report) -> str:
     return f"**Not comparable with the paper: {' and '.join(report.caveats)}.**" if report.caveats else ""
 
 
+def differences_table(report: Report) -> Table:
+    """Each pair of rows: how much better one is, and whether that may be chance."""
+    rows: dict[str, list[Judged]] = {}
+    for each in report.judged:
+        rows.setdefault(row_name(each), []).append(each)
+    pairs = itertools.combinations(rows, 2) if len(rows) <= _MAX_PAIRED_ROWS else ((next(iter(rows)), n) for n in rows)
+    lines = []
+    for one, other in pairs:
+        if one == other:
+            continue
+        difference = compare(rows[one], rows[other], main_score)
+        lines.append((one, other, *difference.cells()))
+    header = ("Row", "minus", "Difference", "95 % interval", "p", "n")
+    return Table("Differences between rows", header, lines, DIFFERENCES_NOTE)
+
+
 def scores(
     judged: Iterable[Judged], name: Callable[[Judged], str], score: Callable[[Judged], float]
 ) -> dict[str, Score]:
@@ -264,7 +299,11 @@ def _model_name(each: Judged) -> str:
         return paper.TEACHER
     if each.representation == "reduced":
         return f"phi(teacher), {each.embedding_size}-d"
+    if each.representation == "mfcc":
+        return str(each.embedding.results["model_name"])
     name = student_name(each.origin["03-train-approx-embedding"])
+    if each.representation == "logmel-cnn":
+        return f"log-mel CNN of {name}'s size, from labels alone"
     return name if each.representation == "student" else f"{name}, 8 bits"
 
 

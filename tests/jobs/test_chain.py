@@ -75,6 +75,19 @@ def test_without_a_reduction_the_student_reads_the_teachers_embeddings():
     assert set(tasks["03-train-approx-embedding"].inputs) == {"audio_dir"}
 
 
+def test_a_network_from_labels_alone_has_the_students_architecture_and_its_own_images():
+    representations = ("mfcc", "logmel-cnn")
+    tasks = {
+        task.name: task for task in _chain((), Experiment(**SETTINGS, dataset="us8k", representations=representations))
+    }
+    train = tasks["03-train-approx-embedding"]
+    judged = tasks["06-train-classifier logmel-cnn"]
+    assert judged.inputs["model"] == train.folder == tasks["05-generate-embedding-samples logmel-cnn"].inputs["model"]
+    assert train in judged.parents
+    assert set(tasks["05-generate-embedding-samples mfcc"].inputs) == {"dataset_root"}
+    assert "model" not in tasks["06-train-classifier mfcc"].inputs
+
+
 def test_several_seeds_are_several_classifiers_on_one_embedding():
     tasks = _chain((), Experiment(**SETTINGS, representations=("teacher",), classifier_seeds=(0, 1, 2)))
     judged = [task for task in tasks if task.stage.name == "06-train-classifier"]

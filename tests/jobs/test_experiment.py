@@ -44,6 +44,7 @@ def test_the_defaults_are_the_papers():
         ("representations=[teacher, studnet]", "'studnet' is not one of .* did you mean student?"),
         ("audio_root=null", "audio_root is missing"),
         ("approx_mode=mse", "representations name 'reduced'"),
+        ("representations=[logmel-cnn]", "representations name 'logmel-cnn', which needs a data set with folds"),
         ("student=[]", "the sweep over student is empty"),
         ("dataset_root=${nowhere}", "refers to 'nowhere'"),
         ("num_epochs", "write KEY=VALUE"),

@@ -76,7 +76,8 @@ def test_a_script_says_to_the_program_exactly_what_the_task_is():
 
 
 def test_resources_are_those_of_the_numbered_job_file():
-    for settings in ({}, {"dataset": "esc50"}, {"approx_mode": "mse", "representations": ["student"]}):
+    folds = [{"dataset": name} for name in ("esc50", "us8k", "dcase2013")]
+    for settings in ({}, *folds, {"approx_mode": "mse", "representations": ["student"]}):
         for task in _tasks(**settings)[0]:
             header = job_file(task).read_text()
             script = _script(task, _tasks(**settings)[1], header)

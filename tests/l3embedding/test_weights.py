@@ -22,6 +22,7 @@ from l3embedding.weights import (
     read_keras2_weights,
     verify_git_blob,
 )
+from tests.support.file_server import FileServer
 
 SHAPE = (16, 16, 1)
 FILTERS = (2, 2, 3, 4)
@@ -128,3 +129,15 @@ def test_every_official_name_tells_its_architecture(name):
     assert len(architecture.filters) == 4
     assert (architecture.representation.convention == "kapre") == name.endswith("-v0_4_0")
     assert architecture.head == ("relu" if "sea" in name else "openl3")
+
+
+def test_weights_that_are_on_their_way_are_taken_up_and_verified(tmp_path, rng, monkeypatch):
+    content = rng.bytes(200_000)
+    _own_blob(monkeypatch, content)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr("data.downloads.PAUSE_S", 0.0)
+    with FileServer({f"/{NAME}.h5.gz": content}, cuts=[5 << 14, None]).running() as server:
+        monkeypatch.setitem(weights._REPOSITORIES, "edgel3", f"{server.url}/")
+        assert locate_weights(NAME).read_bytes() == content
+        assert [asked for _, asked in server.requests] == [None, f"bytes={5 << 14}-"]
+    assert locate_weights(NAME).read_bytes() == content

@@ -28,22 +28,22 @@ def _stage(folder, stage, parameters=None, inputs=None, results=None, finished=T
     return str(folder)
 
 
-def _judged(root, label, model, score, dataset="sonyc_ust", seed=0):
+def _judged(root, label, model, score, dataset="sonyc_ust", seed=0, dataset_root="/data"):
     coarse = {"micro_auprc": score, "micro_f1": 0.5, "macro_auprc": 0.6, "class_auprc": CLASSES}
     results = {"coarse": coarse, "fine": None, "prior": coarse | {"micro_auprc": 0.41}}
-    if dataset == "esc50":
+    if dataset != "sonyc_ust":
         results = {
             "accuracy": score,
             "fold_accuracy": {"1": score, "2": score},
             "class_accuracy": CLASSES,
             "chance": 0.1,
         }
-    parameters = {"dataset": dataset, "seed": seed}
+    parameters = {"dataset": dataset, "seed": seed, "fold_classifier": "logistic"}
     _stage(
         root / "06-train-classifier" / f"{label}-{seed}",
         "06-train-classifier",
         parameters,
-        {"features": model},
+        {"features": model, "dataset_root": dataset_root},
         results,
     )
 
@@ -133,6 +133,32 @@ def test_folds_are_laid_side_by_side(tmp_path):
     assert table.header[-3:] == ("fold 1", "fold 2", "accuracy")
     assert table.rows[0] == ("teacher (the model)", "64", "1.60", "0.41", "0.750", "0.750", "0.750")
     assert table.rows[-1][-1] == "0.100"
+
+
+@pytest.mark.parametrize("dataset", ["us8k", "dcase2013"])
+def test_seeds_on_folds_are_a_row_with_mean_and_spread(tmp_path, dataset):
+    teacher = _embedding(tmp_path, "teacher", "teacher", teacher="other")
+    for seed, score in enumerate((0.7, 0.8)):
+        _judged(tmp_path, "teacher", teacher, score, dataset=dataset, seed=seed)
+    mfcc = _embedding(tmp_path, "mfcc", "mfcc", teacher="other")
+    _judged(tmp_path, "mfcc", mfcc, 0.5, dataset=dataset)
+    report = collect(tmp_path)
+    rows = _table(report, "Accuracy by fold").rows
+    assert [row[0] for row in rows] == ["teacher (the model)", "the model", "chance"]
+    assert rows[0][-2:] == ("0.750", "0.750 ± 0.071 (n = 2)")
+    assert "out of their domain" in _table(report, "Accuracy by fold").note
+    assert _table(report, "Accuracy by class").header == ("Category", "teacher (the model)", "the model")
+    assert _table(report, "Differences between rows").rows == [
+        ("teacher (the model)", "the model", "+0.200", "-", "-", "1 seed: too few to tell")
+    ]
+
+
+def test_a_data_set_that_was_heard_upstream_is_said_to_be(tmp_path):
+    heard = _stage(tmp_path / "00", "00-extract-teacher-embeddings", {}, {"audio_root": "/esc"})
+    student = _embedding(tmp_path, "reduced", "reduced", {"features": heard})
+    _judged(tmp_path, "reduced", student, 0.5, dataset="esc50", dataset_root="/esc")
+    note = _table(collect(tmp_path), "Accuracy by fold").note
+    assert "fitted on the audio of all folds, without its labels" in note
 
 
 def test_what_is_unfinished_or_skipped_is_said(run, tmp_path):

@@ -1,0 +1,172 @@
+"""The downstream data sets: what each is called, where its files are to be had, and who reads its folder.
+
+A new data set is an entry of `DATASETS` and a value of the experiment's key `dataset`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from data.dcase2013 import read_dcase2013
+from data.esc50 import read_esc50
+from data.sonyc_ust import ANNOTATIONS, TAXONOMY, find_clips, read_annotations, read_taxonomy
+from data.urbansound8k import read_urbansound8k
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a data set: an archive, if its name ends as one's.
+
+    Attributes
+    ----------
+    url
+        Where it is to be had.
+    checksum
+        `md5:...`.
+    drifts
+        Why another content need not be a fault; empty if it is one.
+    """
+
+    url: str
+    checksum: str
+    drifts: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its file name, unlike any other of its data set."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it is to be unpacked."""
+        return self.name.endswith((".tar.gz", ".zip"))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A downstream data set.
+
+    Attributes
+    ----------
+    title, licence
+        For people.
+    files
+        What it is made of.
+    top
+        Folder within the archives that everything lies in, and that is left out; empty if there is none.
+    clips
+        How many clips it has in full.
+    download_gb, unpacked_gb
+        Its size, about.
+    read
+        Lists the clips in its folder: a row a clip with `filename` and `path`; where there are folds,
+        also `fold` and `category`.
+    has_folds
+        Whether it is judged fold by fold.
+    """
+
+    title: str
+    licence: str
+    files: tuple[RemoteFile, ...]
+    top: str
+    clips: int
+    download_gb: float
+    unpacked_gb: float
+    read: Callable[[Path], pd.DataFrame]
+    has_folds: bool = True
+
+
+def read_sonyc_ust(root: Path) -> pd.DataFrame:
+    """List the annotated clips of SONYC-UST: `filename` and `path`."""
+    annotations = read_annotations(root / ANNOTATIONS, read_taxonomy(root / TAXONOMY))
+    clips = find_clips(root, annotations["audio_filename"].tolist())
+    return pd.DataFrame({"filename": list(clips), "path": list(clips.values())})
+
+
+_SONYC_UST = "https://zenodo.org/record/3966543/files/"
+_SONYC_UST_MD5 = {
+    "annotations.csv": "70b507b15bb4cfcce4870925302f276b",
+    "dcase-ust-taxonomy.yaml": "6c1cca1c4c383a6ebb0cb71cb74fe3a9",
+    "audio-0.tar.gz": "bbb4dbae7d2e58e18d24878b9ee1eb51",
+    "audio-1.tar.gz": "7c369ff37ac6a1fdd8493fdffe62e0a1",
+    "audio-2.tar.gz": "412241c063d7f196953d3dd1c44aeb5e",
+    "audio-3.tar.gz": "d2a872392d95993a2c238d305b940812",
+    "audio-4.tar.gz": "b15b0e0cb3f8584259ef0d24293a9be3",
+    "audio-5.tar.gz": "de745f887067433757a2f2c8f99f99bb",
+    "audio-6.tar.gz": "b0286c67468369d66336f6f5ddede31f",
+    "audio-7.tar.gz": "ff300183ab7a9d3f2f74c3b730ffeb52",
+    "audio-8.tar.gz": "7be76b821fa6dbe20f6b50ca440e1024",
+    "audio-9.tar.gz": "959f7edfbb26eadad9865069f38aa9dd",
+    "audio-10.tar.gz": "84e94de273666c537a3e6b709ee88d9b",
+    "audio-11.tar.gz": "44fe1f43121a7d1178aa0cdf7477793b",
+    "audio-12.tar.gz": "a7eb21011f460b5ac289f8e285e875ab",
+    "audio-13.tar.gz": "27945a8b1008eec787f97213164951e6",
+    "audio-14.tar.gz": "fb8c7d81c3bde3a0c86c1e55e6a85a24",
+    "audio-15.tar.gz": "f6af9b65d876ef96d199b9e5f0473cb9",
+    "audio-16.tar.gz": "e8337c61a90c30989d500f950fbe443a",
+    "audio-17.tar.gz": "3e47e85eb4564a30fe7f442ee97ec7b9",
+    "audio-18.tar.gz": "c6b2ef4d0d5b7269d465c469cdbbdc4b",
+}
+
+DATASETS = {
+    "sonyc_ust": Dataset(
+        title="SONYC-UST 2.3",
+        licence="CC BY 4.0",
+        files=tuple(RemoteFile(_SONYC_UST + name, f"md5:{md5}") for name, md5 in _SONYC_UST_MD5.items()),
+        top="",
+        clips=18_510,
+        download_gb=13.3,
+        unpacked_gb=17.8,
+        read=read_sonyc_ust,
+        has_folds=False,
+    ),
+    "us8k": Dataset(
+        title="UrbanSound8K",
+        licence="CC BY-NC 3.0",
+        files=(
+            RemoteFile(
+                "https://zenodo.org/record/1203745/files/UrbanSound8K.tar.gz", "md5:9aa69802bbf37fb986f71ec1483a196e"
+            ),
+        ),
+        top="UrbanSound8K",
+        clips=8_732,
+        download_gb=6.0,
+        unpacked_gb=7.1,
+        read=read_urbansound8k,
+    ),
+    "esc50": Dataset(
+        title="ESC-50",
+        licence="CC BY-NC 3.0",
+        files=(
+            RemoteFile(
+                "https://github.com/karoldvl/ESC-50/archive/master.zip",
+                "md5:7771e4b9d86d0945acce719c7a59305a",
+                drifts="GitHub makes this archive anew from the branch as it is",
+            ),
+        ),
+        top="ESC-50-master",
+        clips=2_000,
+        download_gb=0.65,
+        unpacked_gb=0.9,
+        read=read_esc50,
+    ),
+    "dcase2013": Dataset(
+        title="DCASE 2013 scenes, development set",
+        licence="CC BY 2.0 UK",
+        files=(
+            RemoteFile(
+                "https://archive.org/download/dcase2013_scene_classification/scenes_stereo.zip",
+                "md5:abdefde136d84de33b0f20a0f13a6b97",
+            ),
+        ),
+        top="",
+        clips=100,
+        download_gb=0.4,
+        unpacked_gb=0.53,
+        read=read_dcase2013,
+    ),
+}

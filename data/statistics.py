@@ -1,0 +1,42 @@
+"""Statistics of a series, which make one vector of many."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_STATISTICS = 11
+
+
+def summary_statistics(series: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Describe a series of vectors by one.
+
+    Parameters
+    ----------
+    series
+        float `[n, d]`, in the order of time.
+
+    Returns
+    -------
+    float32 `[11 d]`: minimum, maximum, median, mean, variance, skewness and excess kurtosis, then mean and
+    variance of the first differences and of the second. What does not exist, such as the skewness of a
+    constant or the differences of a single vector, is 0.
+
+    References
+    ----------
+    Salamon, Jacoby and Bello, A Dataset and Taxonomy for Urban Sound Research, ACM Multimedia 2014,
+    section 5.
+    """
+    from scipy.stats import kurtosis, skew
+
+    x = np.asarray(series, np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of constants, which have neither skewness nor kurtosis
+        shape = [skew(x, axis=0), kurtosis(x, axis=0)]
+    parts = [x.min(axis=0), x.max(axis=0), np.median(x, axis=0), x.mean(axis=0), x.var(axis=0), *shape]
+    for order in (1, 2):
+        change = np.diff(x, order, axis=0) if len(x) > order else np.zeros((1, x.shape[1]))
+        parts += [change.mean(axis=0), change.var(axis=0)]
+    return np.nan_to_num(np.concatenate(parts)).astype(np.float32)

@@ -1,0 +1,118 @@
+"""Stages 05 and 06 on a data set with folds, in its real layout: embedded, judged, tabulated."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from data.clip_embeddings import read_embedding
+from data.files import read_json
+from l3embedding.frontend import student_representation
+from l3embedding.networks import embedding_model, l3_audio_network
+from scripts.program import run_stage
+
+RATES = (8000, 16_000, 44_100)
+
+
+@pytest.fixture(scope="module")
+def us8k(tmp_path_factory):
+    """UrbanSound8K with tones of two classes in three folds, of other rates and lengths; one clip is missing."""
+    root, rng, rows = tmp_path_factory.mktemp("us8k"), np.random.default_rng(0), []
+    for fold in (1, 2, 3):
+        (root / "audio" / f"fold{fold}").mkdir(parents=True)
+        for index in range(6):
+            name, kind = f"{fold}-{index}.wav", ("hum", "hiss")[index % 2]
+            rate = RATES[index % 3]
+            seconds = 0.3 if index == 0 else 1.5
+            time = np.arange(int(rate * seconds)) / rate
+            sound = np.sin(2 * np.pi * 300 * time) if kind == "hum" else rng.normal(0, 1, len(time))
+            soundfile.write(root / "audio" / f"fold{fold}" / name, 0.3 * sound, rate)
+            rows.append((name, fold, kind))
+    rows.append(("gone.wav", 1, "hum"))
+    (root / "audio" / "fold3" / "3-5.wav").write_bytes(b"RIFF broken")
+    (root / "metadata").mkdir()
+    table = pd.DataFrame(rows, columns=["slice_file_name", "fold", "class"])
+    table.to_csv(root / "metadata" / "UrbanSound8K.csv", index=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    """An untrained student of few filters."""
+    folder = tmp_path_factory.mktemp("student")
+    representation = student_representation()
+    network = l3_audio_network(representation.image_shape, (2, 2, 4, 8), "linear")
+    embedding_model(representation, network).save(folder / "model_best_valid_loss.keras")
+    return folder
+
+
+def _run(stage: str, output_dir, us8k, *words: object):
+    program = importlib.import_module(f"scripts.{stage.replace('-', '_')}")
+    work = (program.generate, program.gather) if stage.startswith("05") else (program.classify,)
+    argv = ["--output-dir", output_dir, "--dataset", "us8k", "--dataset-root", us8k, *words]
+    assert run_stage(stage, *work, argv=list(map(str, argv))) == 0
+    return read_json(output_dir / "done.json")["results"]
+
+
+@pytest.fixture(scope="module")
+def features(us8k, student, tmp_path_factory):
+    """Representation to its folder of embeddings and its results."""
+    root, found = tmp_path_factory.mktemp("features"), {}
+    for name in ("student", "mfcc", "logmel-cnn"):
+        model = () if name == "mfcc" else ("--model", student)
+        words = ("--representation", name, "--embedding-hop-size", 0.25, *model)
+        found[name] = root / name, _run("05-generate-embedding-samples", root / name, us8k, *words)
+    return found
+
+
+def test_clips_of_any_rate_and_length_are_embedded_and_bad_ones_reported(features):
+    folder, results = features["student"]
+    assert results["clips"] == 17
+    assert [entry["recording"].rpartition("/")[2] for entry in results["skipped"]] == ["3-5.wav"]
+    shapes = {name: read_embedding(folder / "clips" / f"{name}.npz")[0].shape for name in ("1-0", "1-1", "1-2")}
+    assert shapes == {"1-0": (1, 8), "1-1": (3, 8), "1-2": (3, 8)}
+
+
+def test_the_baselines_pass_through_the_same_stages(features):
+    folder, results = features["mfcc"]
+    assert read_embedding(folder / "clips" / "1-1.npz")[0].shape == (3, 275)
+    assert results["size_mb"] == 0
+    folder, results = features["logmel-cnn"]
+    assert read_embedding(folder / "clips" / "1-1.npz")[0].shape == (2, 64 * 50)
+    assert results["embedding_size"] == 8
+
+
+@pytest.mark.parametrize(
+    ("representation", "settings", "least"),
+    [
+        ("mfcc", [], 0.9),
+        ("mfcc", ["--fold-classifier", "svm", "--clip-statistics", "statistics"], 0.9),
+        ("mfcc", ["--clip-statistics", "framewise", "--parameter-search"], 0.9),
+        ("student", ["--fold-classifier", "random_forest", "--clip-statistics", "mean_std", "--seed", "3"], 0.3),
+        ("logmel-cnn", ["--classifier-epochs", "4", "--classifier-learning-rate", "0.01"], 0.3),
+    ],
+)
+def test_each_way_of_judging_ends_with_tables(
+    features, us8k, student, tmp_path, caplog, representation, settings, least
+):
+    folder, _ = features[representation]
+    model = ["--model", student] if representation == "logmel-cnn" else []
+    with caplog.at_level(logging.WARNING):
+        results = _run("06-train-classifier", tmp_path / "06", us8k, "--features", folder, *settings, *model)
+    assert "gone.wav" in caplog.text and "3-5.wav has no embedding" in caplog.text
+    assert results["clips"] == 17
+    assert results["accuracy"] >= least
+    assert set(results["class_accuracy"]) == {"hum", "hiss"}
+    assert set(results["fold_accuracy"]) == {"1", "2", "3"}
+    predictions = pd.read_csv(tmp_path / "06" / "predictions.csv")
+    right = predictions["prediction"] == predictions["category"]
+    assert right.groupby(predictions["fold"]).mean().mean() == pytest.approx(results["accuracy"])
+    confusion = pd.read_csv(tmp_path / "06" / "confusion.csv", index_col="category")
+    assert confusion.to_numpy().sum() == 17
+    assert np.trace(confusion.to_numpy()) == right.sum()
+    assert bool(results["parameters"]) == ("--parameter-search" in settings)
