@@ -108,13 +108,18 @@ class _Builder:
         export = self._add("04-export-student", experiment, {"student_dir": train.folder} | audio_dir, (extract, train))
         for representation in experiment.representations:
             embed = self._add_embedding(representation, experiment, dataset_root, street, reduction, train, export)
+            inputs = {"dataset_root": dataset_root, "features": embed.folder}
+            if experiment.split_path is not None:
+                inputs["split_path"] = Path(experiment.split_path)
+            if experiment.fine_tune:
+                inputs["student_dir"] = train.folder
             for seed in experiment.classifier_seeds:
                 one_of_several = f",seed={seed}" if len(experiment.classifier_seeds) > 1 else ""
                 self._add(
                     "06-train-classifier",
                     experiment,
-                    {"dataset_root": dataset_root, "features": embed.folder},
-                    (*street, embed),
+                    inputs,
+                    (*street, embed, train) if experiment.fine_tune else (*street, embed),
                     own_label=representation + one_of_several,
                     seed=seed,
                 )
