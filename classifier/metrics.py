@@ -16,6 +16,8 @@ Conventions
   formulas give, and what the official program does in fine mode (in coarse mode it crashes). It is named
   in a warning, since 0 says nothing about the predictions then.
 
+- *lwlrap* is not among the official figures; see `lwlrap`. Confidence intervals are in `classifier.bootstrap`.
+
 The results equal those of the official program, which loops over thresholds, to rounding.
 
 References
@@ -27,72 +29,20 @@ github.com/sonyc-project/dcase2020task5-uststc-baseline, `metrics.py`.
 from __future__ import annotations
 
 import logging
+import math
 import os
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from classifier.counts import Level, category_events, pool
 from data.errors import InputError
-from data.sonyc_ust import Category, Taxonomy
+from data.sonyc_ust import Taxonomy
 
 logger = logging.getLogger(__name__)
-
-Level = Literal["fine", "coarse"]
-
-MIN_THRESHOLD = 0.01
-_LEAST_COUNT = 0.5
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Counts by threshold.
-
-    Attributes
-    ----------
-    thresholds
-        float64 `[n]`, increasing; the last is 1.
-    true_positives, false_positives, false_negatives
-        int64 `[n]`.
-    """
-
-    thresholds: NDArray[np.float64]
-    true_positives: NDArray[np.int64]
-    false_positives: NDArray[np.int64]
-    false_negatives: NDArray[np.int64]
-
-    @property
-    def precision(self) -> NDArray[np.float64]:
-        """Share of what was predicted that is true, float64 `[n]`."""
-        return self.true_positives / np.maximum(self.true_positives + self.false_positives, _LEAST_COUNT)
-
-    @property
-    def recall(self) -> NDArray[np.float64]:
-        """Share of what is true that was predicted, float64 `[n]`."""
-        return self.true_positives / np.maximum(self.true_positives + self.false_negatives, _LEAST_COUNT)
-
-    def area(self, *, pooled: bool = False) -> float:
-        """Area under the precision-recall curve.
-
-        Points of equal recall but other precision make the area depend on their order. The official
-        program leaves it to NumPy's default sort, which is not stable, of the points by falling
-        threshold for a category and by rising threshold for the pooled counts; so does this.
-        """
-        points = slice(None) if pooled else slice(None, None, -1)
-        recall, precision = self.recall[points], self.precision[points]
-        order = np.argsort(recall)
-        recall = np.concatenate([[0.0], recall[order], [1.0]])
-        precision = np.concatenate([[1.0], precision[order], [0.0]])
-        return float(np.trapezoid(precision, recall))
-
-    def f1_at(self, threshold: float) -> float:
-        """Harmonic mean of precision and recall at the first threshold not below `threshold`."""
-        index = np.searchsorted(self.thresholds, threshold)
-        doubled = 2.0 * self.true_positives[index]
-        wrong = self.false_positives[index] + self.false_negatives[index]
-        return float(doubled / max(doubled + wrong, _LEAST_COUNT))
 
 
 def evaluate(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level) -> dict[str, Any]:
@@ -112,49 +62,111 @@ def evaluate(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy,
 
     Returns
     -------
-    `micro_auprc`, `micro_f1` (at 0.5), `macro_auprc`, and `class_auprc`, a mapping by category.
+    `micro_auprc`, `micro_f1` (at 0.5), `macro_auprc`, `class_auprc`, a mapping by category, and `lwlrap`.
 
     Raises
     ------
     InputError
-        The clips differ, or a prediction is no number in [0, 1].
+        A clip is there twice, the clips differ, or a prediction is no number in [0, 1].
     """
-    predictions = _checked(predictions, truth, taxonomy, level)
-    curves = category_curves(predictions, truth, taxonomy, level)
-    areas = {name: curve.area() for name, curve in curves.items()}
+    predictions = checked(predictions, truth, taxonomy, level)
+    events = category_events(predictions, truth, taxonomy, level)
+    curves = {name: each.curve() for name, each in events.items()}
+    areas = {name: float(curve.area()) for name, curve in curves.items()}
     for name, curve in curves.items():
         if curve.true_positives[0] + curve.false_negatives[0] == 0:
             logger.warning("%s: no clip has %s, so its AUPRC of 0 says nothing", level, name)
-    pooled = pool(list(curves.values()))
+    pooled = pool(list(events.values())).curve()
     return {
-        "micro_auprc": pooled.area(pooled=True),
-        "micro_f1": pooled.f1_at(0.5),
+        "micro_auprc": float(pooled.area(pooled=True)),
+        "micro_f1": float(pooled.f1_at(0.5)),
         "macro_auprc": float(np.mean(list(areas.values()))),
         "class_auprc": areas,
+        "lwlrap": lwlrap(predictions, truth, taxonomy, level),
     }
 
 
-def category_curves(
-    predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level
-) -> dict[str, Curve]:
-    """The curve of counts of each coarse category; both tables have the same rows."""
-    count = _count_fine if level == "fine" else _count_coarse
-    return {category.name: count(category, predictions, truth) for category in taxonomy.categories}
+def evaluate_proximity(
+    predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level, proximity: pd.DataFrame
+) -> dict[str, dict[str, Any]]:
+    """Judge near and far sources apart.
 
+    A category of a clip that has it counts as `near` if any of its tags does, as `far` if any does; among the near
+    ones, the others that have it are left out of this category. Clips without it count on both sides, or there would
+    be no false alarms. (The authors' program leaves them out, too.)
 
-def pool(curves: list[Curve]) -> Curve:
-    """Add up the counts of all curves at every threshold of any.
+    Parameters
+    ----------
+    predictions, truth, taxonomy, level
+        As `evaluate` takes them.
+    proximity
+        As `data.sonyc_ust.proximities` returns it.
 
-    A curve's counts at a threshold that it has not are those at its next higher one.
+    Returns
+    -------
+    `near` and `far`, each with what `evaluate` returns.
     """
-    thresholds = np.unique(np.concatenate([curve.thresholds for curve in curves]))
-    rows = [np.searchsorted(curve.thresholds, thresholds) for curve in curves]
-    return Curve(
-        thresholds,
-        sum(curve.true_positives[row] for curve, row in zip(curves, rows, strict=True)),
-        sum(curve.false_positives[row] for curve, row in zip(curves, rows, strict=True)),
-        sum(curve.false_negatives[row] for curve, row in zip(curves, rows, strict=True)),
-    )
+    predictions = checked(predictions, truth, taxonomy, level)
+    results = {}
+    for word in ("near", "far"):
+        seen, said = truth.copy(), predictions.copy()
+        for category in taxonomy.categories:
+            tags = [column for column in (*category.fine_columns, category.uncertain_column) if column]
+            # What is neither true nor predicted is not counted at all.
+            out = truth[[*tags, category.column]].any(axis=1) & ~(proximity.loc[truth.index, tags] == word).any(axis=1)
+            seen.loc[out, [*tags, category.column]] = 0
+            said.loc[out, [column for column in (*tags, category.column) if column in said]] = 0.0
+        results[word] = evaluate(said, seen, taxonomy, level)
+    return results
+
+
+def lwlrap(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level) -> float:
+    """Label-weighted label-ranking average precision; 0 if no clip has any label.
+
+    How many of the labels that rank as high as a true one, or higher, are true themselves; the mean over all true
+    labels. X takes no part. Labels of equal score share the lowest of their ranks.
+
+    References
+    ----------
+    DCASE 2019 task 2; scikit-learn's `label_ranking_average_precision_score`, clips weighted by their labels.
+    """
+    precision, labels = label_ranking(predictions, truth, taxonomy, level)
+    # Exactly rounded, so that the order of the clips is irrelevant.
+    return math.fsum(precision) / max(int(labels.sum()), 1)
+
+
+def label_ranking(
+    predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Of each clip the sum of the precisions at its true labels, and how many these are, `[clips]` each."""
+    uncertain = {category.uncertain_column for category in taxonomy.categories}
+    columns = [column for column in _columns(taxonomy, level) if column not in uncertain]
+    scores, present = predictions[columns].to_numpy(np.float64), truth[columns].to_numpy(bool)
+    as_high = scores[:, np.newaxis, :] >= scores[:, :, np.newaxis]
+    true_as_high = (as_high & present[:, np.newaxis, :]).sum(axis=2)
+    return (present * true_as_high / as_high.sum(axis=2)).sum(axis=1), present.sum(axis=1)
+
+
+def curve_table(
+    predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, levels: Sequence[Level], points: int = 500
+) -> pd.DataFrame:
+    """The precision-recall curves as data.
+
+    Returns
+    -------
+    Columns `level`, `category` (`micro` is the pooled one), `threshold`, `precision`, `recall`; of each curve at
+    most so many points, evenly spaced among its own.
+    """
+    rows = []
+    for level in levels:
+        events = category_events(checked(predictions, truth, taxonomy, level), truth, taxonomy, level)
+        for name, each in (events | {"micro": pool(list(events.values()))}).items():
+            curve = each.curve()
+            chosen = np.unique(np.linspace(0, len(curve.thresholds) - 1, points).astype(int))
+            columns = {"threshold": curve.thresholds, "precision": curve.precision, "recall": curve.recall}
+            table = pd.DataFrame({column: values[chosen] for column, values in columns.items()})
+            rows.append(table.assign(level=level, category=name))
+    return pd.concat(rows)[["level", "category", "threshold", "precision", "recall"]]
 
 
 def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -188,8 +200,17 @@ def _columns(taxonomy: Taxonomy, level: Level) -> list[str]:
     return [column for column in taxonomy.columns if column not in taxonomy.coarse_columns]
 
 
-def _checked(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level) -> pd.DataFrame:
-    """Bring the predictions into the truth's order, and refuse what cannot be judged."""
+def checked(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level) -> pd.DataFrame:
+    """Bring the predictions into the truth's order, and refuse what cannot be judged.
+
+    Raises
+    ------
+    InputError
+        A clip is there twice, the clips differ, or a prediction is no number in [0, 1].
+    """
+    for name, table in (("predictions", predictions), ("ground truth", truth)):
+        if table.index.has_duplicates:
+            raise InputError(f"The {name} name {table.index[table.index.duplicated()][0]} twice.")
     if missing := sorted(set(truth.index) - set(predictions.index)):
         raise InputError(f"{len(missing)} clips have no prediction: {', '.join(missing[:5])} ...")
     if extra := sorted(set(predictions.index) - set(truth.index)):
@@ -207,53 +228,3 @@ def _checked(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy,
         row, column = np.argwhere(wrong)[0]
         raise InputError(f"{truth.index[row]}, {columns[column]}: {values[row, column]} is not in [0, 1].")
     return predictions.astype(np.float64)
-
-
-def _thresholds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.unique(np.append(scores[scores >= MIN_THRESHOLD], 1.0))
-
-
-def _count_at(thresholds: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """How many scores reach each threshold, int64 `[n]`."""
-    return scores.size - np.searchsorted(np.sort(scores, axis=None), thresholds)
-
-
-def _count_coarse(category: Category, predictions: pd.DataFrame, truth: pd.DataFrame) -> Curve:
-    scores = predictions[category.column].to_numpy()
-    present = truth[category.column].to_numpy(bool)
-    thresholds = _thresholds(scores)
-    hits = _count_at(thresholds, scores[present])
-    return Curve(thresholds, hits, _count_at(thresholds, scores[~present]), present.sum() - hits)
-
-
-def _count_fine(category: Category, predictions: pd.DataFrame, truth: pd.DataFrame) -> Curve:
-    """Count tag by tag where the truth is complete, and once a clip where it is not.
-
-    Every count of the official program is a number of scores that reach the threshold, or a difference
-    of two such numbers; so none needs a loop over thresholds.
-    """
-    scores = predictions[category.fine_columns].to_numpy()
-    present = truth[category.fine_columns].to_numpy(bool)
-    thresholds = _thresholds(scores)
-    if category.uncertain_column:
-        uncertain_score = predictions[category.uncertain_column].to_numpy()
-        uncertain = truth[category.uncertain_column].to_numpy(bool)
-    else:
-        uncertain_score, uncertain = np.zeros(len(scores)), np.zeros(len(scores), bool)
-
-    hits = _count_at(thresholds, scores[present])
-    misses = present.sum() - hits
-    false_alarms = _count_at(thresholds, scores[~present & ~uncertain[:, np.newaxis]])
-
-    # Of uncertain truth: any tag is right, unless a true fine tag has been counted as a hit already.
-    any_score = np.maximum(scores.max(axis=1), uncertain_score)
-    best_hit = np.where(present, scores, -np.inf).max(axis=1)
-    uncertain_hits = _count_at(thresholds, any_score[uncertain]) - _count_at(thresholds, best_hit[uncertain])
-    only_uncertain = uncertain & ~present.any(axis=1)
-    uncertain_misses = only_uncertain.sum() - _count_at(thresholds, any_score[only_uncertain])
-
-    # Of a truth without any tag: X is one more false alarm, unless all the fine tags are predicted too.
-    empty = ~uncertain & ~present.any(axis=1)
-    all_score = np.minimum(scores.min(axis=1), uncertain_score)
-    uncertain_alarms = _count_at(thresholds, uncertain_score[empty]) - _count_at(thresholds, all_score[empty])
-    return Curve(thresholds, hits + uncertain_hits, false_alarms + uncertain_alarms, misses + uncertain_misses)

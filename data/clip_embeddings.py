@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +15,16 @@ from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.files import atomic_path
+from data.parallel import map_ahead
+from data.progress import progress
+
+logger = logging.getLogger(__name__)
 
 CLIPS = "clips"
 """Folder of the embedding files, within a stage's."""
+
+MAX_ROUNDING = 0.01
+"""Rounding error that float16 may add to a dimension, as a share of its standard deviation."""
 
 
 def embedding_path(folder: str | os.PathLike[str], clip: str | os.PathLike[str]) -> Path:
@@ -43,19 +53,101 @@ def read_embedding(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]
         raise InputError(f"{path} cannot be read as an embedding file: {error}") from None
 
 
-def stack_embeddings(folder: Path, clips: Iterable[str]) -> NDArray[np.float32]:
-    """Read the embeddings of clips of one length, float32 `[clips, frames, d]`.
+@dataclass(frozen=True)
+class StackedEmbeddings:
+    """The embeddings of clips of one length, in one array.
+
+    Attributes
+    ----------
+    features
+        float16 `[clips, frames, d]`, or float32 where float16 would cost more than `MAX_ROUNDING`.
+    clips
+        Their names, in the order of the rows.
+    skipped
+        The clips that are left out, each with the reason.
+    """
+
+    features: NDArray[np.floating]
+    clips: list[str]
+    skipped: list[dict[str, str]]
+
+
+def stack_embeddings(folder: Path, clips: Iterable[str]) -> StackedEmbeddings:
+    """Read the embeddings of clips straight into one array.
+
+    Clips without an embedding, with one that cannot be read, or of another number of frames than most
+    are named in a warning and left out.
 
     Raises
     ------
     InputError
-        One is missing, or has another shape than the first.
+        A clip has another number of dimensions than the others, or not one is left.
     """
-    stacked: list[NDArray[np.float32]] = []
+    skipped: list[dict[str, str]] = []
+    shapes: dict[str, tuple[int, ...]] = {}
     for clip in clips:
-        path = embedding_path(folder, clip)
-        embedding, _ = read_embedding(path)
-        if stacked and embedding.shape != stacked[0].shape:
-            raise InputError(f"{path} holds {embedding.shape} (frames, dimensions), others {stacked[0].shape}.")
-        stacked.append(embedding)
-    return np.stack(stacked)
+        try:
+            shapes[clip] = _shape(embedding_path(folder, clip))
+        except InputError as error:
+            _skip(clip, str(error), skipped)
+    if not shapes:
+        raise InputError(f"Not one of {len(skipped)} clips has an embedding in {folder}; embed them by stage 05.")
+    (frames, size), count = Counter(shapes.values()).most_common(1)[0]
+    for clip, shape in shapes.items():
+        if shape[1] != size:
+            raise InputError(
+                f"{embedding_path(folder, clip)} holds embeddings of {shape[1]} dimensions, {count} other clips of "
+                f"{size}: they come of different models. Embed all clips by one."
+            )
+        if shape[0] != frames:
+            reason = f"{embedding_path(folder, clip)} has {shape[0]} frames, most clips {frames}"
+            _skip(clip, reason, skipped)
+    kept = [clip for clip, shape in shapes.items() if shape[0] == frames]
+    features = _read_into(np.empty((len(kept), frames, size), np.float16), folder, kept)
+    if features is None:
+        logger.warning("float16 would blur the embeddings in %s; they are held in float32", folder)
+        features = _read_into(np.empty((len(kept), frames, size), np.float32), folder, kept)
+        assert features is not None
+    return StackedEmbeddings(features, kept, skipped)
+
+
+def _read_into(array: NDArray[np.floating], folder: Path, clips: list[str]) -> NDArray[np.floating] | None:
+    """Fill the array; None if its type is too coarse for a dimension's spread."""
+    size = array.shape[-1]
+    total, squares, errors = np.zeros(size), np.zeros(size), np.zeros(size)
+    paths = (embedding_path(folder, clip) for clip in clips)
+    with progress("reading embeddings", len(clips), "clips", logger) as bar, np.errstate(over="ignore"):
+        for row, (embedding, _) in enumerate(map_ahead(read_embedding, paths, 2)):
+            if not np.isfinite(embedding).all():
+                raise InputError(f"{embedding_path(folder, clips[row])} holds a value that is not finite.")
+            array[row] = embedding
+            if array.dtype == np.float16:
+                error = array[row].astype(np.float32) - embedding
+                total += embedding.sum(axis=0, dtype=np.float64)
+                squares += np.square(embedding, dtype=np.float64).sum(axis=0)
+                errors += np.square(error, dtype=np.float64).sum(axis=0)
+            bar.update(1)
+    n = max(array.shape[0] * array.shape[1], 1)
+    variance = np.maximum(squares / n - np.square(total / n), 0)
+    # A constant dimension says nothing, rounded or not; its variance is what summation leaves.
+    varies = variance > 1e-10 * squares / n
+    return None if (errors[varies] / n > MAX_ROUNDING**2 * variance[varies]).any() else array
+
+
+def _skip(clip: str, reason: str, skipped: list[dict[str, str]]) -> None:
+    logger.warning("skipped: %s: %s", clip, reason)
+    skipped.append({"recording": clip, "reason": reason})
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    """Frames and dimensions of an embedding file, from its header alone."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("embedding.npy") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, _ = read(file)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read as an embedding file: {error}") from None
+    if len(shape) != 2:
+        raise InputError(f"{path} holds an array of shape {shape}, not [frames, d].")
+    return shape

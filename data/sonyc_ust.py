@@ -2,6 +2,7 @@
 
 `annotations.csv` has a row for each clip and annotator. Annotator 0 is the agreed ground truth, negative
 numbers are the SONYC team, positive ones volunteers. Presence is 1, 0, or -1 where a row does not say.
+Proximity, of fine tags alone, is near, far, notsure, or -1.
 
 References
 ----------
@@ -15,6 +16,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,9 @@ from numpy.typing import NDArray
 
 from data.audio import AUDIO_SUFFIXES
 from data.errors import InputError
+from data.files import read_json
+
+TargetMode = Literal["any", "verified"]
 
 logger = logging.getLogger(__name__)
 
@@ -162,8 +167,21 @@ def ground_truth(annotations: pd.DataFrame, taxonomy: Taxonomy, split: str = "va
     return truth
 
 
-def training_targets(annotations: pd.DataFrame, columns: list[str], split: str = "train") -> pd.DataFrame:
+def training_targets(
+    annotations: pd.DataFrame, columns: list[str], split: str = "train", target_mode: TargetMode = "any"
+) -> pd.DataFrame:
     """Targets by minority vote: present if annotator 0 says so, else if any annotator does.
+
+    Parameters
+    ----------
+    annotations
+        As `read_annotations` returns them.
+    columns
+        The tags.
+    split
+        Whose clips.
+    target_mode
+        `any`: as above; `verified`: only the clips that annotator 0 has seen.
 
     Returns
     -------
@@ -177,11 +195,138 @@ def training_targets(annotations: pd.DataFrame, columns: list[str], split: str =
     rows = annotations[annotations["split"] == split]
     if rows.empty:
         raise InputError(f"The annotations have no clip of the split {split!r}.")
+    if target_mode == "verified":
+        rows = rows[rows["annotator_id"] == 0]
+        if rows.empty:
+            raise InputError(
+                f"No clip of the split {split!r} is verified (annotator_id 0), so target_mode: verified leaves none."
+            )
     votes = (rows.set_index("audio_filename")[columns] == 1).astype(int)
     targets = votes.groupby(level=0).max().sort_index()
     verified = votes[(rows["annotator_id"] == 0).to_numpy()].groupby(level=0).max()
     targets.loc[verified.index] = verified
     return targets
+
+
+def unlabelled(annotations: pd.DataFrame, clips: pd.Index, columns: list[str]) -> NDArray[np.bool_]:
+    """Say of each clip and tag whether nobody labelled it (all rows are -1), bool `[clips, columns]`."""
+    said = annotations.set_index("audio_filename")[columns].ge(0).groupby(level=0).any()
+    return ~said.loc[clips].to_numpy(bool)
+
+
+def proximities(annotations: pd.DataFrame, clips: pd.Index, columns: list[str]) -> pd.DataFrame | None:
+    """How near the source of each fine tag is: what most of those who hear it say.
+
+    Parameters
+    ----------
+    annotations
+        As `read_annotations` returns them.
+    clips
+        File names.
+    columns
+        Fine tags.
+
+    Returns
+    -------
+    A row a clip: `near`, `far`, or an empty string where neither has the majority over the other and over
+    `notsure`. None if the annotations have no proximity at all.
+    """
+    there = [column for column in columns if f"{column}_proximity" in annotations]
+    if not there:
+        return None
+    rows = annotations[annotations["audio_filename"].isin(clips)].set_index("audio_filename")
+    table = pd.DataFrame("", clips, columns)
+    for column in there:
+        said = rows.loc[rows[column] == 1, f"{column}_proximity"]
+        votes = pd.DataFrame({word: (said == word).groupby(level=0).sum() for word in ("near", "far", "notsure")})
+        for word in ("near", "far"):
+            most = votes[word] > votes.drop(columns=word).max(axis=1)
+            table.loc[votes.index[most], column] = word
+    return table
+
+
+def apply_splits(annotations: pd.DataFrame, path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Replace the splits of the annotations by those of a file.
+
+    Parameters
+    ----------
+    annotations
+        As `read_annotations` returns them.
+    path
+        A CSV table with the columns `split` and `audio_filename`, or `split` and `sensor_id`; or a JSON
+        mapping of file names to splits.
+
+    Returns
+    -------
+    The annotations of the clips that the file names.
+
+    Raises
+    ------
+    InputError
+        The file is malformed, names a clip or sensor that the annotations do not have, or puts one into
+        two splits.
+    """
+    key, splits = _read_splits(Path(path))
+    if splits.index.has_duplicates:
+        raise InputError(f"{path} names {splits.index[splits.index.duplicated()][0]} twice.")
+    if unknown := sorted(set(splits.index) - set(annotations[key].astype(str))):
+        raise InputError(f"{path} names {len(unknown)} that the annotations do not have: {', '.join(unknown[:5])}.")
+    split = annotations[key].astype(str).map(splits)
+    if left := annotations["audio_filename"][split.isna()].nunique():
+        logger.info("%d clips are in no split of %s and are left out", left, path)
+    return annotations.assign(split=split)[split.notna()]
+
+
+def _read_splits(path: Path) -> tuple[str, pd.Series]:
+    """The column that a split file speaks of, and the split of each of its values."""
+    if path.suffix.lower() == ".json":
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise InputError(f"{path} must map file names to splits.")
+        return "audio_filename", pd.Series(content, dtype=str)
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"The splits {path} cannot be read: {error}") from None
+    key = next((name for name in ("audio_filename", "sensor_id") if name in table), None)
+    if key is None or "split" not in table:
+        raise InputError(f"{path} needs the column split, and audio_filename or sensor_id.")
+    return key, table.set_index(key)["split"]
+
+
+def clip_context(annotations: pd.DataFrame, clips: pd.Index) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Where and when each clip was recorded, as the baseline of DCASE 2020 task 5 takes it.
+
+    Returns
+    -------
+    place
+        Latitude and longitude in degrees, float64 `[n, 2]`.
+    time
+        One-hot week of the year, day of the week and hour, float32 `[n, 52 + 7 + 24]`.
+
+    Raises
+    ------
+    InputError
+        A column is missing, or holds something else.
+    """
+    sizes = {"week": 52, "day": 7, "hour": 24}
+    needed = ["latitude", "longitude", *sizes]
+    if missing := [column for column in needed if column not in annotations]:
+        raise InputError(f"The annotations lack {', '.join(missing)}, which timestamp_features needs.")
+    rows = annotations.drop_duplicates("audio_filename").set_index("audio_filename").loc[clips, needed]
+    rows = rows.apply(pd.to_numeric, errors="coerce")
+    if (bad := rows.isna().any(axis=1)).any():
+        raise InputError(f"{rows.index[bad][0]}: its place or time is not a number.")
+    # A year's last days are week 53.
+    first = rows.assign(week=rows["week"].clip(upper=52) - 1)
+    hot = []
+    for column, size in sizes.items():
+        index = first[column].to_numpy(int)
+        if ((index < 0) | (index >= size)).any():
+            clip = rows.index[(index < 0) | (index >= size)][0]
+            raise InputError(f"{clip}: {column} {rows.at[clip, column]:g} is out of range.")
+        hot.append(np.eye(size, dtype=np.float32)[index])
+    return rows[["latitude", "longitude"]].to_numpy(np.float64), np.concatenate(hot, axis=1)
 
 
 def find_clips(root: str | os.PathLike[str], names: list[str]) -> dict[str, Path]:

@@ -109,19 +109,27 @@ class _Builder:
         export = self._add("04-export-student", experiment, {"student_dir": train.folder} | audio_dir, (extract, train))
         for representation in experiment.representations:
             embed = self._add_embedding(representation, experiment, dataset_root, street, reduction, train, export)
-            for seed in experiment.classifier_seeds:
-                one_of_several = f",seed={seed}" if len(experiment.classifier_seeds) > 1 else ""
-                inputs = {"dataset_root": dataset_root, "features": embed.folder}
-                if representation == "logmel-cnn":
-                    inputs |= {"model": train.folder}
-                self._add(
-                    "06-train-classifier",
-                    experiment,
-                    inputs,
-                    (*street, embed, *([train] if "model" in inputs else [])),
-                    own_label=representation + one_of_several,
-                    seed=seed,
-                )
+            self._add_classifiers(representation, experiment, dataset_root, (*street, embed), train)
+
+    def _add_classifiers(
+        self,
+        representation: str,
+        experiment: Experiment,
+        dataset_root: Path,
+        parents: tuple[Task, ...],
+        train: Task,
+    ) -> None:
+        """Add a classifier of each seed on the embeddings, which the last of `parents` makes."""
+        inputs = {"dataset_root": dataset_root, "features": parents[-1].folder}
+        if experiment.split_path is not None:
+            inputs["split_path"] = Path(experiment.split_path)
+        if experiment.fine_tune or representation == "logmel-cnn":
+            inputs["student_dir"] = train.folder
+            parents = (*parents, train)
+        for seed in experiment.classifier_seeds:
+            one_of_several = f",seed={seed}" if len(experiment.classifier_seeds) > 1 else ""
+            label = representation + one_of_several
+            self._add("06-train-classifier", experiment, inputs, parents, own_label=label, seed=seed)
 
     def add_report(self) -> None:
         """Add the report on all tasks so far."""

@@ -167,14 +167,48 @@ class Experiment(BaseModel):
         "trained on the labels of a data set with folds",
     )
     embedding_hop_size: PositiveFloat = Field(0.1, description="Hop between frames of a downstream clip, s")
+    # 06 on SONYC-UST
+    split_path: str | None = Field(
+        None, description="CSV (audio_filename or sensor_id, split) or JSON that replaces the annotations' splits"
+    )
+    evaluate_split: Literal["validate", "test"] = Field("validate", description="Split that is judged")
+    label_mode: Literal["coarse", "fine"] = Field("coarse", description="Tags that are learned")
+    target_mode: Literal["any", "verified"] = Field(
+        "any", description="Training labels: of any annotator (minority vote), or of verified clips alone"
+    )
+    model_type: Literal["mil", "framewise"] = Field(
+        "mil", description="What the labels teach: the clip, pooled by AutoPool, or each of its frames"
+    )
+    frame_aggregation: Literal["max", "mean", "softmax"] | None = Field(
+        None, description="How a framewise model's frames become one prediction of the clip; by default mean"
+    )
     num_hidden_layers: int = Field(2, ge=0, description="Hidden layers of the classifier")
     hidden_layer_size: PositiveInt = Field(128, description="Units of a hidden layer of the classifier")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of a hidden layer's units that are silent in a step")
+    optimizer: Literal["adam", "lbfgs"] = Field("adam", description="By batches, or by all clips at once")
     classifier_epochs: PositiveInt = Field(1500, description="Epochs of the classifier at most")
     classifier_patience: PositiveInt = Field(1500, description="Epochs without improvement before it stops")
     classifier_batch_size: PositiveInt = Field(64, description="Clips in a batch of the classifier")
     classifier_learning_rate: PositiveFloat = Field(1e-4, description="Adam's learning rate for the classifier")
     l2_reg: NonNegativeFloat = Field(1e-5, description="L2 regularisation of the classifier")
     standardize: bool = Field(True, description="Standardise the embeddings by the training clips")
+    pca: bool = Field(False, description="Whiten the embeddings by a PCA of the training clips' frames")
+    pca_components: PositiveInt | None = Field(None, description="Its components; by default all")
+    timestamp_features: bool = Field(False, description="Put place, week, day and hour of the clip beside each frame")
+    sensor_factor: NonNegativeFloat = Field(0.0, description="Weight of telling the sensors apart; 0: off")
+    proximity_factor: NonNegativeFloat = Field(0.0, description="Weight of telling near from far; 0: off")
+    cooccurrence_loss: bool = Field(False, description="Add the graph Laplacian loss of tags that occur together")
+    cooccurrence_loss_factor: NonNegativeFloat = Field(1e-5, description="Weight of the co-occurrence loss")
+    oversample: Literal["none", "mlsmote", "lssmote"] = Field(
+        "none", description="Synthesise clips of rare labels, or of rare sets of labels"
+    )
+    oversample_iters: PositiveInt = Field(1, description="Passes of oversampling")
+    threshold_type: Annotated[str, Field(pattern=r"^(mean|percentile_(\d{1,2}|100))$")] = Field(
+        "mean", description="Which imbalance is rare: above the mean, or above percentile_P"
+    )
+    fine_tune: bool = Field(False, description="Train the student along with the classifier")
+
+    # 06 on folds
     fold_classifier: Literal["logistic", "svm", "mlp", "random_forest"] = Field(
         "logistic", description="Classifier of a data set with fixed folds"
     )
@@ -221,6 +255,10 @@ class Experiment(BaseModel):
             raise ValueError("representations name 'reduced', but approx_mode: mse has no reduction")
         if self.approx_mode == "umap" and "reduced" in self.representations and not self.allow_pickle:
             raise ValueError("representations name 'reduced', which loads a pickled UMAP; say allow_pickle: true")
+        if self.fine_tune and self.representations != ("student",):
+            raise ValueError("fine_tune trains the student; representations can then be [student] only")
+        if contradiction := tagging_contradiction(self):
+            raise ValueError(contradiction)
         return self
 
     @property
@@ -265,6 +303,34 @@ def read_experiment(path: str | os.PathLike[str], overrides: Sequence[str] = ())
     combinations = itertools.product(*(dict.fromkeys(values[axis]) for axis in axes))
     each = (values | dict(zip(axes, combination, strict=True)) for combination in combinations)
     return Sweep(axes, tuple(_validate(combined, str(path)) for combined in each))
+
+
+def tagging_contradiction(keys: Any) -> str | None:
+    """Say which of the keys of 06 on SONYC-UST contradict each other; None if none do.
+
+    Parameters
+    ----------
+    keys
+        Anything that has them as attributes.
+    """
+    tunes, smotes = keys.fine_tune, keys.oversample != "none"
+    contradictions = {
+        "frame_aggregation is a framewise model's; model_type mil has AutoPool": keys.model_type == "mil"
+        and keys.frame_aggregation is not None,
+        "pca_components needs pca: true": keys.pca_components is not None and not keys.pca,
+        "cooccurrence_loss with a cooccurrence_loss_factor of 0 is none": keys.cooccurrence_loss
+        and not keys.cooccurrence_loss_factor,
+        f"oversample: {keys.oversample} makes clips without a sensor or proximity; "
+        "sensor_factor and proximity_factor must be 0": smotes and bool(keys.sensor_factor or keys.proximity_factor),
+        "dropout silences units of hidden layers; num_hidden_layers is 0": keys.dropout > 0
+        and not keys.num_hidden_layers,
+        "optimizer: lbfgs needs a loss without chance; dropout must be 0": keys.optimizer == "lbfgs"
+        and keys.dropout > 0,
+        "fine_tune goes by batches; optimizer must be adam": tunes and keys.optimizer == "lbfgs",
+        "fine_tune changes the embeddings that pca is fitted on; pca must be false": tunes and keys.pca,
+        f"fine_tune hears audio, which oversample: {keys.oversample} does not make": tunes and smotes,
+    }
+    return next((message for message, holds in contradictions.items() if holds), None)
 
 
 def takes_list(key: str) -> bool:

@@ -103,6 +103,26 @@ _TEACHER = (
     "random_state",
     "teacher_batch_size",
 )
+_TAGGING = (
+    "evaluate_split",
+    "label_mode",
+    "target_mode",
+    "model_type",
+    "frame_aggregation",
+    "dropout",
+    "optimizer",
+    "pca",
+    "pca_components",
+    "timestamp_features",
+    "sensor_factor",
+    "proximity_factor",
+    "cooccurrence_loss",
+    "cooccurrence_loss_factor",
+    "oversample",
+    "oversample_iters",
+    "threshold_type",
+    "fine_tune",
+)
 
 _STAGES = (
     Stage(
@@ -237,10 +257,12 @@ _STAGES = (
         inputs=(
             Input("dataset_root", "folder of the downstream data set"),
             Input("features", "folder of 05: one embedding file a clip"),
-            Input("model", "for logmel-cnn: the student whose architecture is trained from labels", required=False),
+            Input("split_path", "CSV or JSON that replaces the splits of the annotations", required=False),
+            Input("student_dir", "folder of 03: the student to fine-tune, or the shape of logmel-cnn", required=False),
         ),
         parameters=(
             "dataset",
+            *_TAGGING,
             "num_hidden_layers",
             "hidden_layer_size",
             "classifier_epochs",

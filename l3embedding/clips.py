@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.audio import read_audio
+from data.audio import read_audio, resample, to_mono
 from data.clip_embeddings import embedding_path, read_embedding, write_embedding
 from data.errors import InputError
+from data.files import atomic_path
 from data.progress import progress
 from l3embedding.embedding import get_embedding
 from l3embedding.plugged import in_seconds
@@ -90,6 +91,68 @@ def reduce_clips(clips: list[Path], features: Path, reduction: Reduction, folder
         write_embedding(embedding_path(folder, clip), reduction.transform(embedding), timestamps)
 
     return _each(clips, reduce, folder, "reducing")
+
+
+def clip_images(clips: list[Path], features: Path, model: KerasEmbeddingModel, path: Path) -> NDArray[np.float16]:
+    """Compute what a student sees of clips, frame by frame, into a file that is mapped into memory.
+
+    Parameters
+    ----------
+    clips
+        Audio files.
+    features
+        Folder of their embeddings, all of one length: the frames begin at the embeddings' timestamps.
+    model
+        The student that made these embeddings.
+    path
+        The `.npy` file; if it is there, it is taken as it is.
+
+    Returns
+    -------
+    float16 `[clips, frames, bins, windows, 1]`, dB.
+
+    Raises
+    ------
+    InputError
+        A clip cannot be read, or its embedding is not this student's.
+    """
+    if not path.is_file():
+        _, timestamps = read_embedding(embedding_path(features, clips[0]))
+        shape = (len(clips), len(timestamps), *model.representation.image_shape)
+        with atomic_path(path) as temporary, progress("hearing", len(clips), "clips", logger) as bar:
+            images = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
+            for row, clip in enumerate(clips):
+                images[row] = _images(clip, features, model)
+                bar.update(1)
+            images.flush()
+    images = np.load(path, mmap_mode="r")
+    _check_student(clips[0], features, model)
+    return images
+
+
+def _frames(clip: Path, features: Path, model: KerasEmbeddingModel) -> NDArray[np.float32]:
+    """The frames that were embedded, float32 `[n, frame_length]`."""
+    audio, sample_rate = read_audio(clip)
+    _, timestamps = read_embedding(embedding_path(features, clip))
+    samples = resample(to_mono(audio), sample_rate, model.sample_rate)
+    begins = np.round(timestamps * model.sample_rate).astype(int)
+    samples = np.pad(samples, (0, max(0, begins[-1] + model.frame_length - len(samples))))
+    return np.stack([samples[begin : begin + model.frame_length] for begin in begins])
+
+
+def _images(clip: Path, features: Path, model: KerasEmbeddingModel) -> NDArray[np.float32]:
+    return model.images(_frames(clip, features, model))
+
+
+def _check_student(clip: Path, features: Path, model: KerasEmbeddingModel) -> None:
+    """Refuse to fine-tune another student than the one whose embeddings lie there."""
+    expected, _ = read_embedding(embedding_path(features, clip))
+    embedding = model.embed(_frames(clip, features, model))
+    if embedding.shape != expected.shape or not np.allclose(embedding, expected, rtol=1e-2, atol=1e-2):
+        raise InputError(
+            f"{embedding_path(features, clip)} was not made by the student {model.name}; fine-tuning goes on from the "
+            "student whose embeddings were made by stage 05."
+        )
 
 
 def _each(clips: list[Path], work: Callable[[Path], None], folder: Path, title: str) -> list[dict[str, str]]:

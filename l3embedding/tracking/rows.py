@@ -88,7 +88,7 @@ def tab_of(run: Run) -> Tab | None:
 def row_of(run: Run) -> dict[str, Cell]:
     """What stands under each heading in the row of a run; empty if it has none.
 
-    Options that this program does not have are said as what they amount to: off.
+    A classifier's scores are those of the tags that it learned, coarse or fine.
     """
     tab = tab_of(run)
     if tab is None:
@@ -173,9 +173,9 @@ def _lowest(run: Run, metric: Callable[[Mapping[str, Any]], Any]) -> float | Non
 
 def _downstream(run: Run) -> dict[str, Any]:
     parameters, inputs = run.facts.get("parameters", {}), run.facts.get("inputs", {})
-    root, coarse = inputs.get("dataset_root"), run.results.get("coarse") or {}
+    root, judged = inputs.get("dataset_root"), run.results.get(parameters.get("label_mode", "coarse")) or {}
     return {
-        "Model Type": "mil",
+        "Model Type": parameters.get("model_type"),
         "Upstream Data": run.facts.get("upstream_data"),
         "Annotation Dir": root,
         "Taxonomy Dir": root,
@@ -189,18 +189,24 @@ def _downstream(run: Run) -> dict[str, Any]:
         "Batch Size": parameters.get("classifier_batch_size"),
         "Num Epochs": parameters.get("classifier_epochs"),
         "Patience": parameters.get("classifier_patience"),
-        "Sensor Factor": 0,
-        "Proximity Factor": 0,
+        "Sensor Factor": parameters.get("sensor_factor"),
+        "Proximity Factor": parameters.get("proximity_factor"),
         "No Standardize": not parameters.get("standardize", True),
-        "Co-occurrence Loss": False,
-        "Co-occurrence Loss Factor": 0,
-        "PCA": False,
-        "Label Mode": "coarse",
-        "No Timestamp": True,
-        "Optimizer": "adam",
-        "Micro AUPRC": coarse.get("micro_auprc"),
-        "Micro F1 (@0.5)": coarse.get("micro_f1"),
-        "Macro AUPRC": coarse.get("macro_auprc"),
-        "Coarse Tag AUPRC": coarse.get("class_auprc"),
+        "Co-occurrence Loss": parameters.get("cooccurrence_loss"),
+        "Co-occurrence Loss Factor": parameters.get("cooccurrence_loss_factor"),
+        "PCA": parameters.get("pca"),
+        "PCA Components": parameters.get("pca_components"),
+        "Label Mode": parameters.get("label_mode"),
+        "Oversample": parameters.get("oversample"),
+        "Oversample Iters.": parameters.get("oversample_iters"),
+        "Threshold Type": parameters.get("threshold_type"),
+        "Target Mode": parameters.get("target_mode"),
+        "No Timestamp": not parameters.get("timestamp_features", False),
+        "Split Path": inputs.get("split_path"),
+        "Optimizer": parameters.get("optimizer"),
+        "Micro AUPRC": judged.get("micro_auprc"),
+        "Micro F1 (@0.5)": judged.get("micro_f1"),
+        "Macro AUPRC": judged.get("macro_auprc"),
+        "Coarse Tag AUPRC": judged.get("class_auprc"),
         "Seed": parameters.get("seed"),
     }

@@ -1,9 +1,13 @@
-"""AutoPool: pooling over time that learns, class by class, where between mean and maximum to lie."""
+"""Pooling the predictions of frames into one of their clip."""
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import keras
 from keras import ops
+
+FrameAggregation = Literal["max", "mean", "softmax"]
 
 
 @keras.saving.register_keras_serializable("classifier")
@@ -33,3 +37,32 @@ class AutoPool(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """`[batch, classes]`."""
         return (input_shape[0], input_shape[-1])
+
+
+@keras.saving.register_keras_serializable("classifier")
+class AggregateFrames(keras.layers.Layer):
+    """Pool `[batch, frames, ...]` over frames without learning how.
+
+    Parameters
+    ----------
+    how
+        `mean`, `max`, or `softmax`: the mean weighted by the softmax of the predictions themselves.
+    """
+
+    def __init__(self, how: FrameAggregation = "mean", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.how = how
+
+    def call(self, predictions: keras.KerasTensor) -> keras.KerasTensor:
+        """Pool."""
+        if self.how == "softmax":
+            return ops.sum(ops.softmax(predictions, axis=1) * predictions, axis=1)
+        return (ops.max if self.how == "max" else ops.mean)(predictions, axis=1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """`[batch, classes]`."""
+        return (input_shape[0], *input_shape[2:])
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` needs."""
+        return super().get_config() | {"how": self.how}

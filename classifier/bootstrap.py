@@ -1,0 +1,99 @@
+"""How sure the metrics are: percentile bootstrap over clips.
+
+A resampling of the clips is a row of weights, how often each was drawn; all resamplings are counted together by
+sparse matrix products.
+
+References
+----------
+Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from classifier.counts import Level, category_events, pool
+from classifier.metrics import checked, label_ranking
+from data.sonyc_ust import Taxonomy
+
+_CELLS_AT_ONCE = 4_000_000
+
+
+def confidence_intervals(
+    predictions: pd.DataFrame,
+    truth: pd.DataFrame,
+    taxonomy: Taxonomy,
+    level: Level,
+    rng: np.random.Generator,
+    samples: int = 1000,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Bound what `classifier.metrics.evaluate` would say of other clips of the same kind.
+
+    Parameters
+    ----------
+    predictions, truth, taxonomy, level
+        As `evaluate` takes them.
+    rng
+        Draws the resamplings.
+    samples
+        How many.
+    confidence
+        Share of the resamplings between the bounds.
+
+    Returns
+    -------
+    The keys of `evaluate`, each with `[low, high]`.
+    """
+    predictions = checked(predictions, truth, taxonomy, level)
+    n = len(truth)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=samples)
+    scores = resampled_scores(predictions, truth, taxonomy, level, weights)
+    tail = 50 * (1 - confidence)
+
+    def bounds(values: NDArray[np.float64]) -> list[float]:
+        return np.percentile(values, [tail, 100 - tail]).tolist()
+
+    classes = scores.pop("class_auprc")
+    return {name: bounds(values) for name, values in scores.items()} | {
+        "class_auprc": {name: bounds(values) for name, values in classes.items()}
+    }
+
+
+def resampled_scores(
+    predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level, weights: NDArray[np.int64]
+) -> dict[str, Any]:
+    """What `classifier.metrics.evaluate` says of clips that count more than once, or not at all.
+
+    Parameters
+    ----------
+    predictions, truth, taxonomy, level
+        As `evaluate` takes them; the predictions in the truth's order.
+    weights
+        How often each clip counts, int64 `[samples, clips]`.
+
+    Returns
+    -------
+    The keys of `evaluate`, each with float64 `[samples]`.
+    """
+    events = category_events(predictions, truth, taxonomy, level)
+    pooled = pool(list(events.values()))
+    at_once = max(1, _CELLS_AT_ONCE // len(pooled.thresholds))
+    blocks = [weights[start : start + at_once] for start in range(0, len(weights), at_once)]
+    classes = {
+        name: np.concatenate([each.weighted_curves(block).area() for block in blocks]) for name, each in events.items()
+    }
+    # One block after the other, since the counts of all would not fit.
+    micro = [(curve.area(pooled=True), curve.f1_at(0.5)) for curve in map(pooled.weighted_curves, blocks)]
+    precision, labels = label_ranking(predictions, truth, taxonomy, level)
+    return {
+        "micro_auprc": np.concatenate([area for area, _ in micro]),
+        "micro_f1": np.concatenate([f1 for _, f1 in micro]),
+        "macro_auprc": np.mean(list(classes.values()), axis=0),
+        "lwlrap": weights @ precision / np.maximum(weights @ labels, 1),
+        "class_auprc": classes,
+    }

@@ -1,0 +1,202 @@
+"""Counts of hits, false alarms and misses by threshold: what all of `classifier.metrics` is made of.
+
+Whatever is counted changes only where the threshold passes a predicted value. So a category is a list of such
+*events*: at which threshold, by which clip, and by how much. Counts are sums of events, of all clips or of clips
+with weights, and no threshold is ever looped over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from data.sonyc_ust import Category, Taxonomy
+
+Level = Literal["fine", "coarse"]
+
+MIN_THRESHOLD = 0.01
+_LEAST_COUNT = 0.5
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Counts by threshold, of one set of clips or, with a leading axis, of several.
+
+    Attributes
+    ----------
+    thresholds
+        float64 `[n]`, increasing; the last is 1.
+    true_positives, false_positives, false_negatives
+        int64 `[..., n]`.
+    """
+
+    thresholds: NDArray[np.float64]
+    true_positives: NDArray[np.int64]
+    false_positives: NDArray[np.int64]
+    false_negatives: NDArray[np.int64]
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """Share of what was predicted that is true, float64 `[..., n]`."""
+        return self.true_positives / np.maximum(self.true_positives + self.false_positives, _LEAST_COUNT)
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Share of what is true that was predicted, float64 `[..., n]`."""
+        return self.true_positives / np.maximum(self.true_positives + self.false_negatives, _LEAST_COUNT)
+
+    def area(self, *, pooled: bool = False) -> NDArray[np.float64]:
+        """Area under the precision-recall curve, float64 `[...]`.
+
+        Points of equal recall but other precision make the area depend on their order. The official
+        program leaves it to NumPy's default sort, which is not stable, of the points by falling
+        threshold for a category and by rising threshold for the pooled counts; so does this.
+        """
+        points = slice(None) if pooled else slice(None, None, -1)
+        recall, precision = self.recall[..., points], self.precision[..., points]
+        order = np.argsort(recall)
+        ends = [(0, 0)] * (recall.ndim - 1) + [(1, 1)]
+        recall = np.pad(np.take_along_axis(recall, order, -1), ends, constant_values=(0.0, 1.0))
+        precision = np.pad(np.take_along_axis(precision, order, -1), ends, constant_values=(1.0, 0.0))
+        return np.trapezoid(precision, recall, axis=-1)
+
+    def f1_at(self, threshold: float) -> NDArray[np.float64]:
+        """Harmonic mean of precision and recall at the first threshold not below `threshold`, float64 `[...]`."""
+        index = np.searchsorted(self.thresholds, threshold)
+        doubled = 2.0 * self.true_positives[..., index]
+        wrong = self.false_positives[..., index] + self.false_negatives[..., index]
+        return doubled / np.maximum(doubled + wrong, _LEAST_COUNT)
+
+
+@dataclass(frozen=True)
+class Events:
+    """Where the counts change.
+
+    Attributes
+    ----------
+    thresholds
+        float64 `[n]`, increasing.
+    row
+        The lowest threshold at which the event has not yet happened is the one above this, int64 `[m]`.
+    clip
+        Whose event it is, int64 `[m]`.
+    change
+        Of true positives, false positives and false negatives, int64 `[3, m]`.
+    misses
+        False negatives of each clip when nothing is predicted, int64 `[clips]`.
+    """
+
+    thresholds: NDArray[np.float64]
+    row: NDArray[np.int64]
+    clip: NDArray[np.int64]
+    change: NDArray[np.int64]
+    misses: NDArray[np.int64]
+
+    def curve(self) -> Curve:
+        """Count every clip once."""
+        n = len(self.thresholds)
+        at = [np.bincount(self.row, change, n).astype(np.int64) for change in self.change]
+        hits, alarms, misses = (np.cumsum(each[::-1])[::-1] for each in at)
+        return Curve(self.thresholds, hits, alarms, misses + self.misses.sum())
+
+    def weighted_curves(self, weights: NDArray[np.int64]) -> Curve:
+        """Count each clip as often as the weights `[..., clips]` say, in each of their rows."""
+        at = [weights @ matrix for matrix in self._matrices]
+        hits, alarms, misses = (np.cumsum(each[..., ::-1], axis=-1)[..., ::-1] for each in at)
+        return Curve(self.thresholds, hits, alarms, misses + (weights @ self.misses)[..., np.newaxis])
+
+    @cached_property
+    def _matrices(self) -> list[csr_array]:
+        """Each kind of change by clip and threshold."""
+        shape = (len(self.misses), len(self.thresholds))
+        return [csr_array((change, (self.clip, self.row)), shape=shape) for change in self.change]
+
+
+def category_events(
+    predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level
+) -> dict[str, Events]:
+    """The events of each coarse category; both tables have the same rows."""
+    events = _fine_events if level == "fine" else _coarse_events
+    return {category.name: events(category, predictions, truth) for category in taxonomy.categories}
+
+
+def pool(events: Sequence[Events]) -> Events:
+    """Put together the events of all categories, at the thresholds of any.
+
+    A category's counts at a threshold that it has not are those at its next higher one.
+    """
+    thresholds = np.unique(np.concatenate([each.thresholds for each in events]))
+    return Events(
+        thresholds,
+        np.concatenate([np.searchsorted(thresholds, each.thresholds)[each.row] for each in events]),
+        np.concatenate([each.clip for each in events]),
+        np.concatenate([each.change for each in events], axis=1),
+        np.sum([each.misses for each in events], axis=0),
+    )
+
+
+class _Builder:
+    """Collects the events of one category."""
+
+    def __init__(self, scores: NDArray[np.float64]) -> None:
+        self._thresholds = np.unique(np.append(scores[scores >= MIN_THRESHOLD], 1.0))
+        self._rows: list[NDArray[np.int64]] = []
+        self._clips: list[NDArray[np.int64]] = []
+        self._changes: list[NDArray[np.int64]] = []
+
+    def add(self, scores: NDArray[np.float64], where: NDArray[np.bool_], *change: int) -> None:
+        """Add the change of the three counts at each score `[clips]` or `[clips, tags]` of a place that holds."""
+        clips = np.nonzero(where)[0]
+        rows = np.searchsorted(self._thresholds, scores[where], side="right") - 1
+        counted = rows >= 0
+        self._rows.append(rows[counted])
+        self._clips.append(clips[counted])
+        self._changes.append(np.repeat(np.array(change)[:, np.newaxis], counted.sum(), axis=1))
+
+    def events(self, misses: NDArray[np.int64]) -> Events:
+        """All of them."""
+        rows, clips = np.concatenate(self._rows), np.concatenate(self._clips)
+        return Events(self._thresholds, rows, clips, np.concatenate(self._changes, axis=1), misses)
+
+
+def _coarse_events(category: Category, predictions: pd.DataFrame, truth: pd.DataFrame) -> Events:
+    scores = predictions[category.column].to_numpy()
+    present = truth[category.column].to_numpy(bool)
+    builder = _Builder(scores)
+    builder.add(scores, present, 1, 0, -1)
+    builder.add(scores, ~present, 0, 1, 0)
+    return builder.events(present.astype(np.int64))
+
+
+def _fine_events(category: Category, predictions: pd.DataFrame, truth: pd.DataFrame) -> Events:
+    """Count tag by tag where the truth is complete, and once a clip where it is not."""
+    scores = predictions[category.fine_columns].to_numpy()
+    present = truth[category.fine_columns].to_numpy(bool)
+    if category.uncertain_column:
+        uncertain_score = predictions[category.uncertain_column].to_numpy()
+        uncertain = truth[category.uncertain_column].to_numpy(bool)
+    else:
+        uncertain_score, uncertain = np.zeros(len(scores)), np.zeros(len(scores), bool)
+    builder = _Builder(scores)
+    builder.add(scores, present, 1, 0, -1)
+    builder.add(scores, ~present & ~uncertain[:, np.newaxis], 0, 1, 0)
+
+    # Of uncertain truth: any tag is right, unless a true fine tag has been counted as a hit already.
+    any_present = present.any(axis=1)
+    any_score = np.maximum(scores.max(axis=1), uncertain_score)
+    builder.add(any_score, uncertain & any_present, 1, 0, 0)
+    builder.add(np.where(present, scores, 0).max(axis=1), uncertain & any_present, -1, 0, 0)
+    builder.add(any_score, uncertain & ~any_present, 1, 0, -1)
+
+    # Of a truth without any tag: X is one more false alarm, unless all the fine tags are predicted too.
+    empty = ~uncertain & ~any_present
+    builder.add(uncertain_score, empty, 0, 1, 0)
+    builder.add(np.minimum(scores.min(axis=1), uncertain_score), empty, 0, -1, 0)
+    return builder.events(present.sum(axis=1) + (uncertain & ~any_present))

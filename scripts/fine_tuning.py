@@ -1,0 +1,58 @@
+"""Stage 06 end to end: the student goes on learning, with the classifier on top of it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.scaling import Standardizer
+from data.errors import InputError
+from data.files import atomic_path
+from l3embedding.clips import clip_images
+from l3embedding.embedding import BEST_MODEL, load_model
+from l3embedding.networks import embedding_model
+from l3embedding.teachers import KerasEmbeddingModel
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A student that is trained along.
+
+    Attributes
+    ----------
+    model
+        The student; its network's weights change.
+    scaling
+        Of its embeddings, as they were before.
+    """
+
+    model: KerasEmbeddingModel
+    scaling: Standardizer | None
+
+    @classmethod
+    def of(cls, student_dir: Path, embeddings: NDArray[np.floating] | None) -> Tuning:
+        """Load a student; its embeddings of the training clips are standardised, if any are given."""
+        model = load_model(student_dir)
+        if not isinstance(model, KerasEmbeddingModel):
+            raise InputError(f"{student_dir} holds an 8-bit student, which cannot be trained; fine-tune that of 03.")
+        return cls(model, None if embeddings is None else Standardizer.fit(embeddings))
+
+    @property
+    def encoder(self) -> keras.Model:
+        """Image to embedding."""
+        return self.model.network
+
+    def images(self, clips: list[Path], features: Path, path: Path) -> NDArray[np.float16]:
+        """What the student sees of clips; see `l3embedding.clips.clip_images`."""
+        return clip_images(clips, features, self.model, path)
+
+    def save(self, output_dir: Path) -> None:
+        """Write the student as 03 does, and remove the images, which take more room than all else."""
+        with atomic_path(output_dir / BEST_MODEL) as temporary:
+            embedding_model(self.model.representation, self.model.network).save(temporary)
+        shutil.rmtree(output_dir / "images")
