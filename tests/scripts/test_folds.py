@@ -101,7 +101,7 @@ def test_each_way_of_judging_ends_with_tables(
     features, us8k, student, tmp_path, caplog, representation, settings, least
 ):
     folder, _ = features[representation]
-    model = ["--model", student] if representation == "logmel-cnn" else []
+    model = ["--student-dir", student] if representation == "logmel-cnn" else []
     with caplog.at_level(logging.WARNING):
         results = _run("06-train-classifier", tmp_path / "06", us8k, "--features", folder, *settings, *model)
     assert "gone.wav" in caplog.text and "3-5.wav has no embedding" in caplog.text
