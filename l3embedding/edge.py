@@ -10,9 +10,12 @@ import contextlib
 import io
 import logging
 import os
+import sys
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -76,7 +79,8 @@ def convert(network: keras.Model, calibration: NDArray[np.float32] | None = None
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
     # Keras describes the exported graph on stdout, at length.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), _native_output_dropped(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs")
         return converter.convert()
 
 
@@ -110,7 +114,11 @@ def arena_bytes(content: bytes, limit: int = 64_000_000) -> int | None:
     except ImportError:
         logger.warning("tflite-micro is not installed, so the arena is not measured: pip install tflite-micro")
         return None
-    enough = limit
+    with _native_output_dropped():
+        return _least_arena(runtime, content, limit)
+
+
+def _least_arena(runtime: Any, content: bytes, enough: int) -> int:
     runtime.Interpreter.from_bytes(content, arena_size=enough)
     too_little = 0
     while enough - too_little > 1024:
@@ -134,3 +142,17 @@ def compare(embedding: NDArray[np.float32], reference: NDArray[np.float32]) -> F
 def _one_by_one(images: NDArray[np.float32]) -> Iterator[list[NDArray[np.float32]]]:
     for image in images:
         yield [image[np.newaxis]]
+
+
+@contextlib.contextmanager
+def _native_output_dropped() -> Iterator[None]:
+    """Drop what TensorFlow's C++ code says of each attempt, which goes past Python to file descriptor 2."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import keras
+import numpy as np
 from keras import layers
 
 from data.errors import InputError
@@ -50,11 +51,12 @@ _OPENL3_GRID = {512: (1, 1), 6144: (4, 3)}
 
 
 class ModelSize(NamedTuple):
-    """Parameters, their megabytes (10^6 bytes) in float32, and those of the largest feature map."""
+    """Parameters, their megabytes (10^6 bytes) in float32, those of the largest feature map, and work a frame."""
 
     parameters: int
     size_mb: float
     activation_mb: float
+    gflop: float
 
 
 def l3_audio_network(
@@ -140,10 +142,17 @@ def with_precision(network: keras.Model, precision: Precision) -> keras.Model:
 
 
 def model_size(network: keras.Model) -> ModelSize:
-    """Count a network's parameters and its largest feature map, in float32 as the paper does."""
+    """Count a network's parameters, its largest feature map, in float32 as the paper does, and its convolutions."""
     parameters = network.count_params()
     maps = [_size(layer.output.shape) for layer in network.layers if not isinstance(layer, layers.InputLayer)]
-    return ModelSize(parameters, round(parameters * 4 / 1e6, 4), round(max(maps) * 4 / 1e6, 4))
+    flop = sum(2 * _size(layer.output.shape) * np.prod(layer.kernel.shape[:-1]) for layer in _convolutions(network))
+    return ModelSize(
+        parameters, round(parameters * 4 / 1e6, 4), round(max(maps) * 4 / 1e6, 4), round(float(flop) / 1e9, 4)
+    )
+
+
+def _convolutions(network: keras.Model) -> list[layers.Conv2D]:
+    return [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
 
 
 def _convolution(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:

@@ -99,7 +99,8 @@ class KerasEmbeddingModel:
         self.sample_rate = representation.sample_rate
         self.frame_length = representation.frame_length
         self.embedding_size = int(network.output_shape[-1])
-        _, self.size_mb, self.activation_mb = model_size(network)
+        size = model_size(network)
+        self.size_mb, self.activation_mb = size.size_mb, size.activation_mb
         self.weights_sha256 = weights_sha256 or _hash_weights(network)
         self.is_stand_in = is_stand_in
         self.batch_size = batch_size

@@ -18,7 +18,7 @@ from data.files import make_folder, read_json, write_json, write_text
 from jobs.chain import Task, build_chain
 from jobs.experiment import Sweep, read_experiment
 from jobs.local import StageFailed, folder_of, local_log, run_tasks
-from scripts import fetch, models, runs
+from scripts import fetch, models, runs, students
 from scripts.program import say_errors, start_logging
 from scripts.runs import print_table
 
@@ -251,6 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     runs.add_commands(commands)
     models.add_commands(commands)
+    students.add_commands(commands)
     fetch.add_command(commands)
     return parser
 

@@ -82,7 +82,11 @@ def test_a_network_from_labels_alone_has_the_students_architecture_and_its_own_i
     }
     train = tasks["03-train-approx-embedding"]
     judged = tasks["06-train-classifier logmel-cnn"]
-    assert judged.inputs["student_dir"] == train.folder == tasks["05-generate-embedding-samples logmel-cnn"].inputs["model"]
+    assert (
+        judged.inputs["student_dir"]
+        == train.folder
+        == tasks["05-generate-embedding-samples logmel-cnn"].inputs["model"]
+    )
     assert train in judged.parents
     assert set(tasks["05-generate-embedding-samples mfcc"].inputs) == {"dataset_root"}
     assert "model" not in tasks["06-train-classifier mfcc"].inputs

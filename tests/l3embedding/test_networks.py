@@ -19,22 +19,23 @@ from l3embedding.networks import (
 
 
 @pytest.mark.parametrize(
-    ("dimension", "parameters", "megabytes", "activation"),
+    ("dimension", "parameters", "megabytes", "activation", "gflop"),
     [
-        (512, 4_691_908, 18.77, 0.819),
-        (256, 1_175_524, 4.70, 0.410),
-        (128, 584_420, 2.34, 0.410),
-        (64, 399_460, 1.60, 0.410),
+        (512, 4_691_908, 18.77, 0.819, 1.27),
+        (256, 1_175_524, 4.70, 0.410, 0.319),
+        (128, 584_420, 2.34, 0.410, 0.263),
+        (64, 399_460, 1.60, 0.410, 0.245),
     ],
 )
 @pytest.mark.parametrize("head", ["relu", "linear"])
-def test_the_students_have_the_papers_sizes(dimension, parameters, megabytes, activation, head):
+def test_the_students_have_the_papers_sizes(dimension, parameters, megabytes, activation, gflop, head):
     network = l3_audio_network(student_representation().image_shape, STUDENT_FILTERS[dimension], head)
     size = model_size(network)
     assert network.output_shape == (None, dimension)
     assert size.parameters == parameters
     assert size.size_mb == pytest.approx(megabytes, abs=0.005)
     assert size.activation_mb == pytest.approx(activation, abs=0.0005)
+    assert size.gflop == pytest.approx(gflop, rel=0.003)
 
 
 @pytest.mark.parametrize(("name", "pool"), [("mel256", (8, 8)), ("mel128", (4, 8)), ("linear", (8, 8))])
