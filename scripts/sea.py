@@ -23,6 +23,7 @@ from scripts.program import say_errors, start_logging
 from scripts.runs import print_table
 
 if typing.TYPE_CHECKING:
+    from jobs.slurm.script import JobSettings
     from jobs.slurm.submit import Job
 
 logger = logging.getLogger(__name__)
@@ -73,17 +74,18 @@ def _submit(sweep: Sweep, tasks: list[Task], selected: list[Task], output_dir: P
     from jobs.slurm.submit import submit_chain
 
     done = {task.folder for task, state in _outlook(tasks) if state == "done"}
-    jobs = _jobs(sweep, [task for task in selected if task.folder not in done], output_dir)
-    submitted = submit_chain(jobs, done, output_dir)
+    jobs, settings = _jobs(sweep, [task for task in selected if task.folder not in done], output_dir)
+    submitted = submit_chain(jobs, done, settings, output_dir)
     print(f"{len(submitted)} of {len(selected)} tasks are queued, the others are done already.")
     print(f"sea status --output-dir {output_dir}     how they stand; also: sea logs, sea cancel")
 
 
-def _jobs(sweep: Sweep, tasks: list[Task], output_dir: Path) -> list[Job]:
+def _jobs(sweep: Sweep, tasks: list[Task], output_dir: Path) -> tuple[list[Job], JobSettings]:
     from jobs.slurm.script import JobSettings
     from jobs.slurm.submit import make_jobs
 
-    return make_jobs(tasks, JobSettings.of(sweep.experiments[0]), output_dir)
+    settings = JobSettings.of(sweep.experiments[0])
+    return make_jobs(tasks, settings, output_dir), settings
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -91,21 +93,28 @@ def _plan(arguments: argparse.Namespace) -> None:
     outlook = _outlook(_select(tasks, arguments.first, arguments.last))
     waiting = [task for task, state in outlook if state != "done"]
     done = {task.folder for task, state in _outlook(tasks) if state == "done"}
-    jobs = iter(_jobs(sweep, waiting, output_dir)) if arguments.executor == "slurm" else None
+    scripts = _scripts(sweep, waiting, done, output_dir) if arguments.executor == "slurm" else {}
     for task, state in outlook:
         print(f"# {task.name}: {state}")
         if state != "done":
-            print(_plan_of(next(jobs), done) if jobs else shlex.join(task.command()))
+            print(scripts[task.name] if scripts else shlex.join(task.command()))
     print(f"# {len(waiting)} of {len(outlook)} tasks to run")
 
 
-def _plan_of(job: Job, done: set[Path]) -> str:
-    """The script of a job, and the command that submits it."""
+def _scripts(sweep: Sweep, waiting: list[Task], done: set[Path], output_dir: Path) -> dict[str, str]:
+    """Task name to the script of its job and the command that submits it; those of an array share them."""
     from jobs.slurm.cluster import sbatch_command
-    from jobs.slurm.submit import parents_to_await
+    from jobs.slurm.submit import bundle, parents_to_await, script_of
 
-    parents = [f"<{parent.name}>" for parent in parents_to_await(job.task, done)]
-    return f"{job.script}\n$ {' '.join(sbatch_command(job.path, job.options, parents))}\n"
+    jobs, settings = _jobs(sweep, waiting, output_dir)
+    scripts = {}
+    for group in bundle(jobs):
+        path, script = script_of(group, settings, output_dir)
+        parents = [f"<{parent.name}>" for parent in parents_to_await(group[0].task, done)]
+        command = " ".join(sbatch_command(path, group[0].options, parents))
+        scripts |= {job.task.name: f"# in the array of {group[0].task.name}\n" for job in group}
+        scripts[group[0].task.name] = f"{script}\n$ {command}\n"
+    return scripts
 
 
 def _status(arguments: argparse.Namespace) -> None:

@@ -47,6 +47,8 @@ class JobRow:
         Why it waits.
     comment
         Ours, which makes a job recognisable.
+    index
+        Of a task in its array; None for a job that is none, or for several tasks that wait.
     """
 
     job_id: str
@@ -54,6 +56,7 @@ class JobRow:
     elapsed: str
     reason: str
     comment: str
+    index: int | None = None
 
     @property
     def is_live(self) -> bool:
@@ -150,10 +153,10 @@ def queue() -> list[JobRow]:
     """
     for attempt in range(_ATTEMPTS):
         asked = _run(
-            ["squeue", "--me", "--states=all", "--array", "--noheader", "--format=%F|%T|%M|%r|%k"],
+            ["squeue", "--me", "--states=all", "--array", "--noheader", "--format=%F|%K|%T|%M|%r|%k"],
         )
         if asked.returncode == 0:
-            return [_row(line) for line in asked.stdout.splitlines() if line.count("|") >= 4]
+            return [_row(line) for line in asked.stdout.splitlines() if line.count("|") >= 5]
         logger.warning("squeue: %s; trying again", _said(asked))
         time.sleep(2**attempt)
     raise InputError(f"The Slurm controller does not answer: {_said(asked)}.")
@@ -181,7 +184,10 @@ def accounting(job_ids: Iterable[str]) -> list[JobRow]:
     asked = _run(["sacct", "-X", "--noheader", "--parsable2", fields, "--jobs", ",".join(job_ids)])
     rows = [line.split("|", 3) for line in asked.stdout.splitlines() if line.count("|") >= 3]
     # 12_[3-5], CANCELLED by 0
-    return [JobRow(job.partition("_")[0], state.split()[0], elapsed, "", key) for job, state, elapsed, key in rows]
+    return [
+        JobRow(job.partition("_")[0], state.split()[0], elapsed, "", key, _index(job.partition("_")[2]))
+        for job, state, elapsed, key in rows
+    ]
 
 
 def cancel(job_ids: Sequence[str]) -> None:
@@ -200,8 +206,13 @@ def cancel(job_ids: Sequence[str]) -> None:
 
 
 def _row(line: str) -> JobRow:
-    job_id, state, elapsed, reason, comment = line.split("|", 4)
-    return JobRow(job_id, state, elapsed, reason, comment)
+    job_id, index, state, elapsed, reason, comment = line.split("|", 5)
+    return JobRow(job_id, state, elapsed, reason, comment, _index(index))
+
+
+def _index(text: str) -> int | None:
+    """An index in an array; None of `N/A`, or of several as `[3-5]`."""
+    return int(text) if text.isdigit() else None
 
 
 def _with_site(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

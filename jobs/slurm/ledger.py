@@ -1,8 +1,8 @@
 """The ledger: which jobs were submitted for which task, written down the moment sbatch answers.
 
-A launcher may die between any two instructions. So each submission is two lines of
-`slurm/jobs.jsonl` in the run's folder: one before sbatch is called, with a key that becomes the job's
-comment, and one with the job's id after. Where the second is missing, the key finds the job.
+A launcher may die between any two instructions. So each submission is written to `slurm/jobs.jsonl` in
+the run's folder twice: before sbatch is called, a line a task with a key that becomes the job's comment,
+and after, a line with the job's id. Where the second is missing, the key finds the job.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from data.errors import InputError
 from data.files import make_folder
+from jobs.slurm.cluster import JobRow
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class Submission:
     task
         The task's name.
     key
-        The job's comment; it is like no other, whereas ids may be used again.
+        The job's comment; it is like no other, whereas ids may be used again. The tasks of one array over
+        seeds share it.
     script_hash
         Of the text submitted.
     dependencies
@@ -41,6 +41,8 @@ class Submission:
         Where it writes; `@TASK@` stands for the index in an array.
     time
         When, Unix seconds.
+    index
+        The task's index in an array over seeds; None if its job is its own.
     job_id
         What Slurm answered; None if nobody heard it.
     """
@@ -52,7 +54,19 @@ class Submission:
     num_tasks: int
     log: str
     time: float
+    index: int | None = None
     job_id: str | None = None
+
+    @property
+    def slurm_id(self) -> str:
+        """What Slurm's commands call the task's job; empty if nobody heard its id."""
+        if self.job_id is None or self.index is None:
+            return self.job_id or ""
+        return f"{self.job_id}_{self.index}"
+
+    def rows_in(self, rows: Mapping[str, Sequence[JobRow]]) -> list[JobRow]:
+        """The rows of the task's job among those of all keys."""
+        return [row for row in rows.get(self.key, ()) if self.index is None or row.index in (None, self.index)]
 
 
 class Ledger:
@@ -85,25 +99,23 @@ class Ledger:
         for entry in self._entries():
             if "task" in entry:
                 entry["dependencies"] = tuple(entry["dependencies"])
-                submissions[entry["key"]] = Submission(**entry)
-            elif entry["key"] in submissions:
-                submissions[entry["key"]] = replace(submissions[entry["key"]], job_id=entry["job_id"])
-        return {each.task: each for each in submissions.values()}
+                submissions[entry["task"]] = Submission(**entry)
+                continue
+            for task, each in submissions.items():
+                if each.key == entry["key"]:
+                    submissions[task] = replace(each, job_id=entry["job_id"])
+        return submissions
 
-    def intend(
-        self, task: str, script_hash: str, dependencies: tuple[str, ...], num_tasks: int, log: Path
-    ) -> Submission:
-        """Write down that a task is about to be submitted."""
-        key = f"sea-{secrets.token_hex(8)}"
+    def intend(self, submissions: Sequence[Submission]) -> None:
+        """Write down that tasks are about to be submitted."""
         make_folder(self._folder)
-        submission = Submission(task, key, script_hash, dependencies, num_tasks, str(log), time.time())
-        self._append({name: value for name, value in asdict(submission).items() if name != "job_id"})
-        return submission
+        self._append(
+            [{name: value for name, value in asdict(each).items() if name != "job_id"} for each in submissions]
+        )
 
-    def record(self, submission: Submission, job_id: str) -> Submission:
-        """Write down the id that Slurm gave a submission."""
-        self._append({"key": submission.key, "job_id": job_id})
-        return replace(submission, job_id=job_id)
+    def record(self, key: str, job_id: str) -> None:
+        """Write down the id that Slurm gave the job of a key."""
+        self._append([{"key": key, "job_id": job_id}])
 
     def _entries(self) -> Iterator[dict]:
         if not self._path.is_file():
@@ -114,11 +126,11 @@ class Ledger:
             except json.JSONDecodeError:
                 continue  # torn by a launcher that was killed: sbatch had not been called
 
-    def _append(self, entry: dict) -> None:
+    def _append(self, entries: Sequence[dict]) -> None:
         with open(self._path, "a+b") as file:
             # After a torn line, a new one.
             if file.tell() and not self._path.read_bytes().endswith(b"\n"):
                 file.write(b"\n")
-            file.write(json.dumps(entry).encode() + b"\n")
+            file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
             file.flush()
             os.fsync(file.fileno())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from jobs.local import local_log
 
 JOBS = Path(__file__).resolve().parent.parent
 SITE = JOBS / "site.sh"
+SEED = "seed"
+"""The parameter in which the tasks of an array may differ."""
 
 
 @dataclass(frozen=True)
@@ -86,30 +88,83 @@ def build_script(task: Task, header: str, settings: JobSettings, cwd: Path, log_
     """
     num_tasks = settings.num_tasks(task)
     log = log_file(task, log_dir, num_tasks)
+    if num_tasks == 1:
+        return _script(task, task.name, header, settings, cwd, log, python, [], _options(task.arguments()))
+    share = f'--task-index "$SLURM_ARRAY_TASK_ID" --num-tasks {num_tasks}'
+    array = f"0-{num_tasks - 1}"
+    return _script(task, task.name, header, settings, cwd, log, python, [share], _options(task.arguments()), array)
+
+
+def build_seed_script(
+    tasks: Sequence[Task], header: str, settings: JobSettings, cwd: Path, log_dir: Path, python: str
+) -> str:
+    """Write the script of an array of tasks that differ in nothing but the seed.
+
+    The index of a task in the array is its seed; each has its own folder and log. Otherwise as
+    `build_script`.
+    """
+    log = log_file(tasks[0], log_dir, 1)
+    options = [_options(task.arguments()) for task in tasks]
+    common = [option for option in options[0] if all(option in others for others in options)]
+    cases = []
+    for task, each in zip(tasks, options, strict=True):
+        words = [word for option in each if option not in common for word in option]
+        cases.append(f"    {task.parameters[SEED]}) set -- {shlex.join(words)} ;;")
+    return _script(
+        tasks[0],
+        with_any_seed(tasks[0].name, "*"),
+        header,
+        settings,
+        cwd,
+        log.with_name(with_any_seed(log.name, "@TASK@")),
+        python,
+        ['"$@"'],
+        common,
+        ",".join(str(task.parameters[SEED]) for task in tasks),
+        ["case $SLURM_ARRAY_TASK_ID in", *cases, "esac"],
+    )
+
+
+def with_any_seed(name: str, seed: str) -> str:
+    """A task's name with something else for its seed."""
+    return re.sub(r"(?<=,seed=)\d+", seed, name)
+
+
+def _script(
+    task: Task,
+    name: str,
+    header: str,
+    settings: JobSettings,
+    cwd: Path,
+    log: Path,
+    python: str,
+    own: Sequence[str],
+    options: Sequence[Sequence[str]],
+    array: str = "",
+    preamble: Sequence[str] = (),
+) -> str:
+    """Put a script together; `own` are the words in which the tasks of an array differ."""
     directives = [line for line in resource_lines(header) if not re.search(r"--(array|job-name|output)\b", line)]
     directives += [
-        f"#SBATCH --job-name={_quote(task.name)}",
+        f"#SBATCH --job-name={_quote(name)}",
         f"#SBATCH --chdir={_quote(str(cwd.resolve()))}",
         f"#SBATCH --output={_quote(str((cwd / log).resolve()).replace('%', '%%').replace('@TASK@', '%a'))}",
     ]
-    words = ["--wait", "--max-timeouts", str(settings.max_timeouts)]
-    if num_tasks > 1:
-        directives.append(f"#SBATCH --array=0-{num_tasks - 1}%{settings.array_throttle}")
-    lines = [shlex.join(words)]
-    if num_tasks > 1:
-        lines.append(f'--task-index "$SLURM_ARRAY_TASK_ID" --num-tasks {num_tasks}')
-    lines += [shlex.join(option) for option in _options(task.arguments())]
-    command = " \\\n    ".join([f"stage {task.stage.name}", *lines])
+    if array:
+        directives.append(f"#SBATCH --array={array}%{settings.array_throttle}")
+    words = shlex.join(["--wait", "--max-timeouts", str(settings.max_timeouts)])
+    command = [f"stage {task.stage.name}", words, *own, *map(shlex.join, options)]
     return "\n".join(
         [
             "#!/usr/bin/env bash",
-            f"# {task.name}: {task.stage.summary}.",
+            f"# {name}: {task.stage.summary}.",
             *directives,
             "",
             f': "${{SEA_PYTHON:={python}}}"',
             *(f"export {name}={shlex.quote(value)}" for name, value in settings.sheet_variables.items()),
             f"source {shlex.quote(str(JOBS / 'activate.sh'))}",
-            command,
+            *preamble,
+            " \\\n    ".join(command),
             "",
         ]
     )

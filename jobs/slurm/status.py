@@ -73,7 +73,7 @@ def run_status(outlook: Sequence[tuple[Task, str]], output_dir: Path) -> tuple[l
     failed: dict[str, str] = {}
     for task, state in outlook:
         submission = submissions.get(task.name)
-        line = describe(task, state, submission, rows.get(submission.key, []) if submission else [], failed)
+        line = describe(task, state, submission, submission.rows_in(rows) if submission else [], failed)
         if line.state in ("failed", "cancelled"):
             failed[task.name] = line.state
         lines.append(line)
@@ -96,7 +96,7 @@ def describe(
     """
     logs = _existing_logs(submission) if submission else []
     log = str(max(logs, key=lambda path: path.stat().st_mtime)) if logs else ""
-    job_id = (submission.job_id or "") if submission else ""
+    job_id = submission.slurm_id if submission else ""
     folder = StageFolder(task.stage.name, task.folder, task.parameters, task.inputs)
     progress = ""
     if submission and submission.num_tasks > 1:

@@ -1,29 +1,47 @@
 """Submit a chain: what is done is left out, what is queued is kept, the rest is submitted.
 
-Running it again after it was killed at any point leaves every task with exactly one job.
+Tasks that differ in nothing but the seed are submitted as one array, and each is still looked at by
+itself: what is left of an array is submitted again without the tasks that are done or queued. Running it
+again after it was killed at any point leaves every task with exactly one job.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
+import secrets
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.errors import InputError
 from data.files import make_folder, write_text
 from jobs.chain import Task
 from jobs.slurm import cluster
+from jobs.slurm.cluster import JobRow
 from jobs.slurm.ledger import Ledger, Submission
-from jobs.slurm.script import JobSettings, build_script, job_file, log_file, stage_options
+from jobs.slurm.script import (
+    SEED,
+    JobSettings,
+    build_script,
+    build_seed_script,
+    job_file,
+    log_file,
+    stage_options,
+    with_any_seed,
+)
 
 logger = logging.getLogger(__name__)
 
 _IN_FLIGHT_S = 10.0
 """An sbatch whose launcher was killed has reached the controller by then, or never will."""
+
+
+_MAX_INDEX = 1000
+"""The greatest index of an array, unless a site says otherwise; a greater seed has a job of its own."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,7 @@ class Job:
     options: list[str]
     num_tasks: int
     log: Path
+    source: Path
 
     @property
     def hash(self) -> str:
@@ -61,11 +80,37 @@ def make_jobs(tasks: Sequence[Task], settings: JobSettings, output_dir: Path) ->
             task, source.read_text(encoding="utf-8"), settings, Path.cwd(), output_dir / "logs", sys.executable
         )
         path = output_dir / "slurm" / f"{task.name.replace(' ', ',')}.sbatch"
-        jobs.append(Job(task, path, script, stage_options(task, settings), num_tasks, log))
+        jobs.append(Job(task, path, script, stage_options(task, settings), num_tasks, log, source))
     return jobs
 
 
-def submit_chain(jobs: Sequence[Job], done: set[Path], output_dir: Path) -> dict[str, Submission]:
+def bundle(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Put neighbours together that differ in nothing but the seed: each bundle is submitted as one array."""
+    return [list(group) for _, group in itertools.groupby(jobs, _but_for_seed)]
+
+
+def _but_for_seed(job: Job) -> tuple[object, ...]:
+    seed = job.task.parameters.get(SEED)
+    if seed is None or not 0 <= seed <= _MAX_INDEX or f",{SEED}={seed}" not in job.task.name:
+        return (job.task.name,)
+    parameters = {name: value for name, value in job.task.parameters.items() if name != SEED}
+    return (with_any_seed(job.task.name, "*"), str(parameters), str(job.task.inputs), *job.options)
+
+
+def script_of(jobs: Sequence[Job], settings: JobSettings, output_dir: Path) -> tuple[Path, str]:
+    """Where the script of a bundle goes, and the script: the job's own, or that of an array over seeds."""
+    first = jobs[0]
+    if len(jobs) == 1:
+        return first.path, first.script
+    header, log_dir = first.source.read_text(encoding="utf-8"), output_dir / "logs"
+    script = build_seed_script([job.task for job in jobs], header, settings, Path.cwd(), log_dir, sys.executable)
+    seeds = "+".join(str(job.task.parameters[SEED]) for job in jobs)
+    return first.path.with_name(with_any_seed(first.path.name, seeds)), script
+
+
+def submit_chain(
+    jobs: Sequence[Job], done: set[Path], settings: JobSettings, output_dir: Path
+) -> dict[str, Submission]:
     """Submit the jobs that are not queued yet, parents first.
 
     Parameters
@@ -74,6 +119,8 @@ def submit_chain(jobs: Sequence[Job], done: set[Path], output_dir: Path) -> dict
         Of the tasks that are not done, parents first.
     done
         Folders of the tasks that are.
+    settings
+        How tasks become jobs.
     output_dir
         Folder of the run.
 
@@ -92,52 +139,84 @@ def submit_chain(jobs: Sequence[Job], done: set[Path], output_dir: Path) -> dict
     with ledger.held():
         known = _recover(ledger)
         rows = cluster.by_comment(cluster.queue())
-        healthy = {key for key, each in rows.items() if cluster.is_healthy(each)}
-        _check_chain(jobs, done, known, healthy)
+        healthy = {name for name, each in known.items() if cluster.is_healthy(each.rows_in(rows))}
+        _check_chain(jobs, done, healthy)
         make_folder(output_dir / "logs")
-        for position, job in enumerate(jobs, start=1):
-            heading = f"[{position}/{len(jobs)}] {job.task.name}"
-            dependencies = tuple(known[parent.name].job_id or "" for parent in parents_to_await(job.task, done))
-            earlier = known.get(job.task.name)
-            if earlier and earlier.job_id and (queued := rows.get(earlier.key)):
-                same = (earlier.script_hash, earlier.dependencies) == (job.hash, dependencies)
-                if same and earlier.key in healthy:
-                    logger.info("%s: job %s is queued already", heading, earlier.job_id)
-                    continue
-                if any(row.state in cluster.LIVE for row in queued):
-                    why = "it can no longer succeed" if same else "what it does has changed"
-                    logger.info("%s: job %s is cancelled, since %s", heading, earlier.job_id, why)
-                    cluster.cancel([earlier.job_id])
-            intended = ledger.intend(job.task.name, job.hash, dependencies, job.num_tasks, job.log)
-            job_id = cluster.submit(job.path, job.options, dependencies, intended.key)
-            known[job.task.name] = ledger.record(intended, job_id)
-            logger.info("%s: job %s", heading, job_id)
+        headings = {job.task.name: f"[{n}/{len(jobs)}] {job.task.name}" for n, job in enumerate(jobs, start=1)}
+        for group in bundle(jobs):
+            # They have the same parents.
+            dependencies = tuple(known[each.name].slurm_id for each in parents_to_await(group[0].task, done))
+            earlier = {name: (each, each.rows_in(rows)) for name, each in known.items() if each.job_id}
+            todo = [job for job in group if not _is_kept(job, dependencies, earlier, headings[job.task.name])]
+            if todo:
+                path, script = script_of(todo, settings, output_dir)
+                write_text(path, script)
+                for submitted in _submit(ledger, todo, path, dependencies):
+                    known[submitted.task] = submitted
+                    logger.info("%s: job %s", headings[submitted.task], submitted.slurm_id)
     return {job.task.name: known[job.task.name] for job in jobs}
+
+
+def _is_kept(
+    job: Job, dependencies: tuple[str, ...], known: Mapping[str, tuple[Submission, list[JobRow]]], heading: str
+) -> bool:
+    """Whether a task is queued as it should be; if it is queued otherwise, that job is cancelled."""
+    earlier, queued = known.get(job.task.name, (None, []))
+    if earlier is None or not queued:
+        return False
+    same = (earlier.script_hash, earlier.dependencies) == (job.hash, dependencies)
+    if same and cluster.is_healthy(queued):
+        logger.info("%s: job %s is queued already", heading, earlier.slurm_id)
+        return True
+    if any(row.state in cluster.LIVE for row in queued):
+        why = "it can no longer succeed" if same else "what it does has changed"
+        logger.info("%s: job %s is cancelled, since %s", heading, earlier.slurm_id, why)
+        cluster.cancel([earlier.slurm_id])
+    return False
+
+
+def _submit(ledger: Ledger, jobs: Sequence[Job], path: Path, dependencies: tuple[str, ...]) -> list[Submission]:
+    """Submit one job, or one array of several; returns the submission of each task."""
+    key = f"sea-{secrets.token_hex(8)}"
+    intended = [
+        Submission(
+            job.task.name,
+            key,
+            job.hash,
+            dependencies,
+            job.num_tasks,
+            str(job.log),
+            time.time(),
+            index=job.task.parameters[SEED] if len(jobs) > 1 else None,
+        )
+        for job in jobs
+    ]
+    ledger.intend(intended)
+    job_id = cluster.submit(path, jobs[0].options, dependencies, key)
+    ledger.record(key, job_id)
+    return [replace(each, job_id=job_id) for each in intended]
 
 
 def _recover(ledger: Ledger) -> dict[str, Submission]:
     """The submissions so far; what a killed launcher did not hear, Slurm is asked."""
-    known = ledger.latest()
-    for name, submission in list(known.items()):
-        if submission.job_id is not None:
-            continue
-        job_id = cluster.find(submission.key)
+    unheard = {each.key: each for each in ledger.latest().values() if each.job_id is None}
+    for key, submission in unheard.items():
+        job_id = cluster.find(key)
         while job_id is None and time.time() < submission.time + _IN_FLIGHT_S:
             time.sleep(0.5)
-            job_id = cluster.find(submission.key)
+            job_id = cluster.find(key)
         if job_id is not None:
-            logger.info("%s: job %s was submitted by a launcher that was killed", name, job_id)
-            known[name] = ledger.record(submission, job_id)
-    return known
+            logger.info("%s: job %s was submitted by a launcher that was killed", submission.task, job_id)
+            ledger.record(key, job_id)
+    return ledger.latest()
 
 
-def _check_chain(jobs: Sequence[Job], done: set[Path], known: dict[str, Submission], healthy: set[str]) -> None:
-    """Refuse a chain that cannot run, before anything is submitted."""
+def _check_chain(jobs: Sequence[Job], done: set[Path], healthy: Collection[str]) -> None:
+    """Refuse a chain that cannot run, before anything is submitted; `healthy` names the tasks that are queued."""
     selected = {job.task.name for job in jobs}
     for job in jobs:
         for parent in job.task.parents:
-            queued = parent.name in known and known[parent.name].key in healthy
-            if parent.folder not in done and parent.name not in selected and not queued:
+            if parent.folder not in done and parent.name not in selected and parent.name not in healthy:
                 raise InputError(
                     f"{job.task.name} needs {parent.name}, which is neither done nor queued nor selected. "
                     "Start from an earlier stage."
@@ -148,7 +227,7 @@ def _check_chain(jobs: Sequence[Job], done: set[Path], known: dict[str, Submissi
     for job in jobs:
         write_text(job.path, job.script)
     # Jobs of one header differ in nothing that Slurm could refuse.
-    distinct = {(job_file(job.task), tuple(job.options)): job for job in jobs}
+    distinct = {(job.source, *job.options): job for job in jobs}
     for job in distinct.values():
         cluster.check(job.path, job.options)
 

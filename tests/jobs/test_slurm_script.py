@@ -14,6 +14,7 @@ from data.errors import InputError
 from jobs.chain import build_chain
 from jobs.experiment import Experiment, Sweep, read_experiment
 from jobs.slurm.script import JOBS, JobSettings, build_script, job_file, log_file, stage_options
+from jobs.slurm.submit import bundle, make_jobs, script_of
 from jobs.stages import STAGES
 from scripts.program import stage_parser
 from tests.conftest import REPOSITORY
@@ -73,6 +74,54 @@ def test_a_script_says_to_the_program_exactly_what_the_task_is():
         assert arguments["wait"]
         if task.stage.divisible:
             assert (arguments["task_index"], arguments["num_tasks"]) == (1, 3)
+
+
+def _seeds(tasks, settings):
+    jobs = make_jobs(tasks, settings, Path("/run"))
+    return [group for group in bundle(jobs) if len(group) > 1], settings
+
+
+def test_the_script_of_an_array_over_seeds_gives_each_its_folder_and_log():
+    tasks, settings = _tasks(representations=("teacher",), classifier_seeds=(0, 7))
+    ((first, second),), _ = _seeds(tasks, settings)
+    path, script = script_of([first, second], settings, Path("/run"))
+    assert path == Path("/run/slurm/06-train-classifier,teacher,seed=0+7.sbatch")
+    assert '#SBATCH --job-name="06-train-classifier teacher,seed=*"\n' in script
+    assert '#SBATCH --output="/run/logs/06-train-classifier,teacher,seed=%a.log"\n' in script
+    assert "#SBATCH --array=0,7%2\n" in script
+    assert (
+        "case $SLURM_ARRAY_TASK_ID in\n"
+        "    0) set -- --output-dir /run/06-train-classifier/teacher,seed=0 --seed 0 ;;\n"
+        "    7) set -- --output-dir /run/06-train-classifier/teacher,seed=7 --seed 7 ;;\n"
+        "esac\n"
+        "stage 06-train-classifier \\\n"
+        '    --wait --max-timeouts 10 \\\n    "$@" \\\n    --dataset-root /sonyc \\\n'
+    ) in script
+    for job in (first, second):
+        index = job.task.parameters["seed"]
+        setting, command = script.split("case ")[1].split("esac\n")
+        own = re.search(rf"^    {index}\) set -- (.*) ;;$", setting, re.MULTILINE)[1]
+        command = command.split("stage 06-train-classifier")[1].replace('"$@"', own)
+        words = shlex.split(command.replace("\\\n", " "))
+        arguments = vars(stage_parser(job.task.stage).parse_args(words))
+        assert {name: arguments[name] for name in job.task.parameters} == dict(job.task.parameters)
+        assert Path(arguments["output_dir"]) == job.task.folder
+        assert job.log == Path(f"/run/logs/06-train-classifier,teacher,seed={index}.log")
+
+
+def test_only_what_differs_in_nothing_but_the_seed_is_one_array():
+    experiments = [Experiment(**SETTINGS, classifier_seeds=(0, 1), l2_reg=value) for value in (0.0, 1.0)]
+    tasks = build_chain(Sweep(("l2_reg",), tuple(experiments)), Path("/run"))
+    groups, _ = _seeds(tasks, JobSettings.of(experiments[0]))
+    assert len(groups) == 4 * 2
+    for group in groups:
+        assert [job.task.parameters["seed"] for job in group] == [0, 1]
+        assert len({(job.task.parameters["l2_reg"], job.task.inputs["features"]) for job in group}) == 1
+
+
+@pytest.mark.parametrize("seeds", [(0,), (5000, 6000)])
+def test_a_single_seed_and_one_that_no_index_can_be_has_a_job_of_its_own(seeds):
+    assert _seeds(*_tasks(classifier_seeds=seeds))[0] == []
 
 
 def test_resources_are_those_of_the_numbered_job_file():
@@ -150,9 +199,12 @@ def test_the_documented_jobs_have_the_documented_parameters_and_defaults(path):
 def test_shellcheck_has_nothing_to_say(tmp_path):
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed; .ci/run installs it")
-    tasks, settings = _tasks()
+    tasks, settings = _tasks(classifier_seeds=(0, 1))
     for task in tasks:
         (tmp_path / f"{task.name}.sbatch").write_text(_script(task, settings, job_file(task).read_text()))
+    for group in _seeds(tasks, settings)[0]:
+        path, script = script_of(group, settings, tmp_path)
+        (tmp_path / path.name).write_text(script)
     files = [*JOB_FILES, *JOBS.glob("*.sh"), *tmp_path.glob("*.sbatch"), REPOSITORY / ".ci" / "run"]
     command = ["shellcheck", "--external-sources", f"--source-path={REPOSITORY}", *files]
     checked = subprocess.run(command, capture_output=True, text=True)

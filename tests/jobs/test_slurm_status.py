@@ -23,7 +23,7 @@ def _rows(*states, reason="None"):
 
 
 def _submission(task, num_tasks=1, log="/nowhere.log"):
-    return Submission(task.name, "sea-1", "hash", (), num_tasks, log, 0.0, "7")
+    return Submission(task.name, "sea-1", "hash", (), num_tasks, log, 0.0, None, "7")
 
 
 @pytest.mark.parametrize(

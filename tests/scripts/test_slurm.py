@@ -243,6 +243,55 @@ def test_a_second_launch_keeps_what_is_queued_and_replaces_what_has_changed(clus
     cluster.wait_until_idle()
 
 
+@pytest.fixture
+def embedded(undisturbed, tmp_path) -> Path:
+    """A run in which all is done until the classifiers."""
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed[0], folder, ignore=shutil.ignore_patterns("06-*", "07-*"))
+    return folder
+
+
+SEEDS = ("--from", "6", "--set", "representations=[teacher]", "--set", "classifier_epochs=2")
+
+
+def test_seeds_are_one_array_and_each_has_its_folder_its_log_and_its_line(cluster, embedded):
+    _submit(cluster, embedded, *SEEDS, "--set", "classifier_seeds=[0, 3]")
+    assert _names(cluster) == {"06-train-classifier teacher,seed=*", "07-report"}
+    job = _job_of(embedded, "06-train-classifier teacher,seed=3")
+    cluster.wait_until_idle()
+    status = _status(cluster, embedded)
+    for seed in (0, 3):
+        line = _of(status, f"06-train-classifier teacher,seed={seed}")
+        assert " done " in line and f"{job}_{seed} " in line
+        assert (embedded / "06-train-classifier" / f"teacher,seed={seed}" / "done.json").is_file()
+        assert "micro-AUPRC" in (embedded / "logs" / f"06-train-classifier,teacher,seed={seed}.log").read_text()
+    assert " done " in _of(status, "07-report")
+    assert "(n = 2)" in (embedded / "07-report" / "tables.md").read_text()
+
+
+def test_of_an_array_over_seeds_only_what_is_lost_is_submitted_again(cluster, embedded):
+    held = (*SEEDS, "--set", "sbatch=['06: --hold']", "--set", "classifier_seeds=[0, 1, 2]")
+    tasks = [f"06-train-classifier teacher,seed={seed}" for seed in range(3)]
+    _submit(cluster, embedded, *held)
+    first = {task: _job_of(embedded, task) for task in (*tasks, "07-report")}
+    assert len({first[task] for task in tasks}) == 1
+    _submit(cluster, embedded, *held)
+    assert {task: _job_of(embedded, task) for task in first} == first
+    cluster.run("scancel", f"{first[tasks[0]]}_1")
+    assert "cancelled" in _of(_status(cluster, embedded), tasks[1])
+    assert "pending" in _of(_status(cluster, embedded), tasks[2])
+    _submit(cluster, embedded, *held)
+    again = {task: _job_of(embedded, task) for task in first}
+    assert [again[task] == first[task] for task in (*tasks, "07-report")] == [True, False, True, False]
+    waits = cluster.run("squeue", "--noheader", "--jobs", again["07-report"], "--format=%E")
+    assert all(f":{job}" in waits for job in (f"{first[tasks[0]]}_0", f"{first[tasks[0]]}_2", again[tasks[1]])), waits
+    # A seed that is done leaves the others where they are.
+    _submit(cluster, embedded, *held, "--set", "classifier_seeds=[0, 2]")
+    assert _job_of(embedded, tasks[2]) == first[tasks[2]]
+    assert "cancelled" in sea("cancel", "--output-dir", embedded, env=cluster.environment).stdout
+    cluster.wait_until_idle()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
