@@ -138,7 +138,7 @@ def _loss_and_gradient(work: Training) -> tuple[float, NDArray[np.float64]]:
 
 
 def _flatten(variables: list[Any]) -> NDArray[np.float64]:
-    return np.concatenate([np.asarray(variable, np.float64).ravel() for variable in variables])
+    return np.concatenate([keras.ops.convert_to_numpy(variable).ravel().astype(np.float64) for variable in variables])
 
 
 def _assign(variables: list[Any], vector: NDArray[np.float64]) -> None:

@@ -210,7 +210,7 @@ def checked(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, 
     """
     for name, table in (("predictions", predictions), ("ground truth", truth)):
         if table.index.has_duplicates:
-            raise InputError(f"The {name} name {table.index[table.index.duplicated()][0]} twice.")
+            raise InputError(f"{table.index[table.index.duplicated()][0]} is in the {name} twice.")
     if missing := sorted(set(truth.index) - set(predictions.index)):
         raise InputError(f"{len(missing)} clips have no prediction: {', '.join(missing[:5])} ...")
     if extra := sorted(set(predictions.index) - set(truth.index)):

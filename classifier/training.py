@@ -142,7 +142,7 @@ class Stand:
 
     def save(self, path: Path, model: keras.Model) -> None:
         """Write all that the next epoch needs, whole or not at all."""
-        state = [np.asarray(variable) for variable in _unseen_state(model)]
+        state = [keras.ops.convert_to_numpy(variable) for variable in _unseen_state(model)]
         groups = {"weights": model.get_weights(), "optimizer": state, "best": self.best_weights}
         arrays = {f"{name}_{index:03}": array for name, group in groups.items() for index, array in enumerate(group)}
         with atomic_path(path) as temporary:

@@ -9,9 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from classifier.metrics import evaluate, has_level, read_predictions
+import numpy as np
+
+from classifier.bootstrap import confidence_intervals
+from classifier.metrics import evaluate, evaluate_proximity, has_level, read_predictions
+from data.errors import InputError
 from data.files import write_json
-from data.sonyc_ust import ground_truth, read_annotations, read_taxonomy
+from data.sonyc_ust import ground_truth, proximities, read_annotations, read_taxonomy
 from scripts.program import say_errors, start_logging
 
 logger = logging.getLogger(__name__)
@@ -25,6 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("taxonomy", metavar="TAXONOMY.yaml", type=Path)
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path)
     parser.add_argument("--split", default="validate", help="which split is judged (default: %(default)s)")
+    parser.add_argument(
+        "--bootstrap", metavar="N", type=int, default=0, help="bound each figure by N resamplings of the clips (95 %%)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the resamplings (default: %(default)s)")
+    parser.add_argument("--proximity", action="store_true", help="judge near and far sources apart, too")
     arguments = parser.parse_args(argv)
     start_logging()
     return say_errors(lambda: write_json(arguments.out_dir / "evaluation.json", _evaluate_files(arguments)))
@@ -32,15 +41,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _evaluate_files(arguments: argparse.Namespace) -> dict[str, Any]:
     taxonomy = read_taxonomy(arguments.taxonomy)
-    truth = ground_truth(read_annotations(arguments.annotations, taxonomy), taxonomy, arguments.split)
+    annotations = read_annotations(arguments.annotations, taxonomy)
+    truth = ground_truth(annotations, taxonomy, arguments.split)
     predictions = read_predictions(arguments.predictions)
+    fine = [column for column in taxonomy.columns if column not in taxonomy.coarse_columns]
+    near = proximities(annotations, truth.index, fine) if arguments.proximity else None
+    if arguments.proximity and near is None:
+        raise InputError(f"{arguments.annotations} has no column that ends in _proximity.")
     results: dict[str, Any] = {}
     for level in ("fine", "coarse"):
-        if has_level(predictions, taxonomy, level):
-            results[level] = evaluate(predictions, truth, taxonomy, level)
-        else:
+        if not has_level(predictions, taxonomy, level):
             logger.warning("%s holds no %s predictions; they are not judged", arguments.predictions, level)
             results[level] = None
+            continue
+        results[level] = evaluate(predictions, truth, taxonomy, level)
+        if arguments.bootstrap:
+            rng = np.random.default_rng(arguments.seed)
+            results[f"{level}_interval"] = confidence_intervals(
+                predictions, truth, taxonomy, level, rng, arguments.bootstrap
+            )
+        if near is not None:
+            results[f"{level}_by_proximity"] = evaluate_proximity(predictions, truth, taxonomy, level, near)
     return results
 
 

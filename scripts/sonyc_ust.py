@@ -110,9 +110,27 @@ def judge(
         )
         if near is not None:
             results[f"{level}_by_proximity"] = evaluate_proximity(predictions, truth, taxonomy, level, near)
+    results["cooccurrence"] = cooccurrence(predictions, truth, taxonomy)
     with atomic_path(output_dir / CURVES) as temporary:
         curve_table(predictions, truth, taxonomy, levels).to_csv(temporary, index=False, float_format="%.6g")
     return results
+
+
+def cooccurrence(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Any]:
+    """How often a coarse tag occurs among the clips that have another: truly, and by the predicted probabilities.
+
+    Returns
+    -------
+    `tags`, and `truth` and `predicted` as `[given, tag]`; 0 where no clip has the given tag.
+    """
+    columns = taxonomy.coarse_columns
+    tables = {"truth": truth[columns].to_numpy(float), "predicted": predictions[columns].to_numpy(float)}
+    shares = {}
+    for name, values in tables.items():
+        together = values.T @ values
+        np.fill_diagonal(together, values.sum(axis=0))
+        shares[name] = (together / np.maximum(values.sum(axis=0)[:, np.newaxis], 1e-9)).round(4).tolist()
+    return {"tags": [category.name for category in taxonomy.categories], **shares}
 
 
 def _settings(parameters: SimpleNamespace) -> tuple[Any, Any]:

@@ -123,12 +123,17 @@ class Report:
         return [{"stage": run.stage} | entry for run in self.runs for entry in run.results.get("skipped", [])]
 
     @property
+    def is_synthetic(self) -> bool:
+        """Whether the audio was made here."""
+        return any(run.results.get("synthetic") for run in self.runs)
+
+    @property
     def caveats(self) -> list[str]:
         """Why the figures are not comparable with the paper's."""
         caveats = []
         if any(run.results.get("is_stand_in") for run in self.runs):
             caveats.append("the teacher is a STAND-IN (an untrained network)")
-        if any(run.results.get("synthetic") for run in self.runs):
+        if self.is_synthetic:
             caveats.append("the audio is SYNTHETIC")
         return caveats
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from scripts.report.collect import Report
 from scripts.report.tables import class_scores, floor, main_score, of_dataset, row_name, scores, student_name
+from scripts.sonyc_ust import CURVES
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -51,6 +52,8 @@ def all_figures(report: Report) -> list[Picture]:
             score_figure,
             class_figure,
             confusion_figure,
+            curve_figure,
+            cooccurrence_figure,
             learning_figure,
             diversity_figure,
             variance_figure,
@@ -74,7 +77,8 @@ def score_figure(report: Report) -> Picture | None:
     axes.axvline(floor(report), color=COLORS[3], linestyle="--", linewidth=1.2)
     axes.set_xlim(0, 1)
     axes.grid(axis="y", visible=False)
-    metric = "micro-AUPRC on SONYC-UST" if of_dataset(report, "sonyc_ust") else "accuracy"
+    clips = "synthetic clips" if report.is_synthetic else "SONYC-UST"
+    metric = f"micro-AUPRC on {clips}" if of_dataset(report, "sonyc_ust") else "accuracy"
     axes.set_xlabel(metric)
     return _picture(figure, f"{metric[0].upper()}{metric[1:]}; dashed, what knowing nothing gives.")
 
@@ -119,6 +123,43 @@ def confusion_figure(report: Report) -> Picture | None:
     axes.set_xlabel("taken for")
     axes.set_ylabel("class")
     return _picture(figure, f"Confusion of {row_name(shown[0])}: clips over all folds.")
+
+
+def curve_figure(report: Report) -> Picture | None:
+    """Precision against recall of the pooled coarse tags, row beside row; of the first seed."""
+    firsts = {row_name(each): each for each in reversed(of_dataset(report, "sonyc_ust"))}
+    paths = {name: each.run.folder / CURVES for name, each in reversed(firsts.items())}
+    paths = {name: path for name, path in paths.items() if path.is_file()}
+    if not paths:
+        return None
+    figure, axes = plt.subplots(figsize=(5, 4.4))
+    for (name, path), color in zip(paths.items(), _cycle(len(paths)), strict=True):
+        table = pd.read_csv(path)
+        micro = table[(table["level"] == "coarse") & (table["category"] == "micro")]
+        axes.plot(micro["recall"], micro["precision"], color=color, label=name)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    return _picture(figure, "Precision and recall of the coarse tags, pooled, by threshold.")
+
+
+def cooccurrence_figure(report: Report) -> Picture | None:
+    """Which coarse tags occur together, in truth and by the first row's predictions."""
+    judged = [each for each in of_dataset(report, "sonyc_ust") if "cooccurrence" in each.run.results]
+    if not judged:
+        return None
+    shares = judged[0].run.results["cooccurrence"]
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
+    for axes, key in zip(panels, ("truth", "predicted"), strict=True):
+        image = axes.imshow(shares[key], vmin=0, vmax=1, cmap="cividis")
+        axes.grid(visible=False)
+        axes.set_xticks(range(len(shares["tags"])), shares["tags"], rotation=90)
+        axes.set_yticks(range(len(shares["tags"])), shares["tags"])
+        axes.set_title(key if key == "truth" else f"predicted: {row_name(judged[0])}", fontsize=9)
+    figure.colorbar(image, ax=panels, shrink=0.8)
+    return _picture(figure, "Co-occurrence: share of the clips with the row's tag that have the column's, too.")
 
 
 def learning_figure(report: Report) -> Picture | None:

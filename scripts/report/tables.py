@@ -62,7 +62,7 @@ def all_tables(report: Report) -> list[Table]:
     """Every table that the report has something for."""
     tables: list[Table] = []
     if of_dataset(report, "sonyc_ust"):
-        tables += [table_1(report), table_2(report), class_table(report)]
+        tables += [table_1(report), table_2(report), class_table(report), certainty_table(report)]
     elif report.judged:
         tables += [fold_table(report), class_table(report)]
     tables.append(differences_table(report))
@@ -107,6 +107,26 @@ def class_table(report: Report) -> Table:
         rows.append((category, *(f"{by_row[name].mean:.3f}" for name in names)))
     title = "AUPRC by category" if of_dataset(report, "sonyc_ust") else "Accuracy by class"
     return Table(title, ("Category", *names), rows)
+
+
+def certainty_table(report: Report) -> Table:
+    """How sure each classifier's score is, and what it is of near and far sources."""
+    rows = []
+    for each in of_dataset(report, "sonyc_ust"):
+        results = each.run.results
+        level = each.run.parameters.get("label_mode", "coarse")
+        interval = results.get(f"{level}_interval")
+        if interval is None:
+            continue
+        low, high = interval["micro_auprc"]
+        sides = results.get(f"{level}_by_proximity") or {}
+        near, far = (f"{sides[side]['micro_auprc']:.3f}" if sides else NONE for side in ("near", "far"))
+        measured = results[level]
+        scores = (f"{measured['micro_auprc']:.3f}", f"{low:.3f} to {high:.3f}", near, far, f"{measured['lwlrap']:.3f}")
+        rows.append((row_name(each), str(each.run.parameters["seed"]), level, *scores))
+    header = ("Model", "Seed", "Tags", "micro-AUPRC", "95 %", "near", "far", "lwlrap")
+    note = "Between these bounds lie 95 % of 1000 resamplings of the judged clips; they say nothing of other seeds."
+    return Table("How sure, how near", header, rows, note)
 
 
 def fold_table(report: Report) -> Table:

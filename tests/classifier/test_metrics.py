@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy._core._multiarray_umath import __cpu_features__
+from sklearn.metrics import label_ranking_average_precision_score
 
-from classifier.metrics import evaluate, has_level, read_predictions
+from classifier.metrics import curve_table, evaluate, evaluate_proximity, has_level, read_predictions
 from data.errors import InputError
 from data.sonyc_ust import Category, Taxonomy, ground_truth, read_annotations, read_taxonomy
 from scripts.evaluate_predictions import main
@@ -246,3 +247,77 @@ def test_the_program_refuses_annotations_without_a_column_in_a_sentence(files, t
     assert _run(files, tmp_path / "out") == 2
     assert capsys.readouterr().err == f"error: {files['annotations']} lacks the column 2_music_presence.\n"
     assert not (tmp_path / "out" / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_clip_that_is_there_twice_is_refused_by_name(clips, level):
+    predictions, truth = clips
+    with pytest.raises(InputError, match="04.wav is in the predictions twice"):
+        evaluate(pd.concat([predictions, predictions.loc[["04.wav"]]]), truth, TAXONOMY, level)
+    with pytest.raises(InputError, match="04.wav is in the ground truth twice"):
+        evaluate(predictions, pd.concat([truth, truth.loc[["04.wav"]]]), TAXONOMY, level)
+
+
+@given(judged(), st.sampled_from(LEVELS))
+def test_lwlrap_is_scikit_learns_with_clips_weighted_by_their_labels(tables, level):
+    predictions, truth = tables
+    columns = TAXONOMY.coarse_columns if level == "coarse" else [c for t in TAXONOMY.categories for c in t.fine_columns]
+    present = truth[columns].to_numpy()
+    ours = evaluate(predictions, truth, TAXONOMY, level)["lwlrap"]
+    if not present.any():
+        assert ours == 0
+        return
+    expected = label_ranking_average_precision_score(
+        present, predictions[columns].to_numpy(), sample_weight=present.sum(axis=1)
+    )
+    assert ours == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_near_sources_are_judged_without_the_clips_whose_source_is_not_near(clips, level):
+    predictions, truth = clips
+    tags = [column for column in truth if column not in TAXONOMY.coarse_columns]
+    truth = truth.copy()
+    for category in TAXONOMY.categories:
+        fine = [*category.fine_columns, *([category.uncertain_column] if category.uncertain_column else [])]
+        truth[category.column] = truth[fine].max(axis=1)
+    half = np.arange(30) % 2 == 0
+    near = pd.DataFrame({tag: np.where(half, "near", "far") for tag in tags}, truth.index).where(truth[tags] == 1, "")
+    by_word = evaluate_proximity(predictions, truth, TAXONOMY, level, near)
+    for word, chosen in (("near", half), ("far", ~half)):
+        for category in TAXONOMY.categories:
+            # A clip joins the other side's curve only where it does not have the category.
+            rows = chosen | (truth[category.column] == 0).to_numpy()
+            expected = evaluate(predictions[rows], truth[rows], TAXONOMY, level)["class_auprc"][category.name]
+            assert by_word[word]["class_auprc"][category.name] == pytest.approx(expected, abs=0.05)
+
+
+def test_curves_are_those_behind_the_figures(clips):
+    predictions, truth = clips
+    table = curve_table(predictions, truth, TAXONOMY, LEVELS)
+    assert set(table["category"]) == {"engine", "music", "dog", "micro"}
+    micro = table[(table["level"] == "coarse") & (table["category"] == "micro")]
+    at = micro[micro["threshold"] >= 0.5].iloc[0]
+    f1 = 2 * at["precision"] * at["recall"] / (at["precision"] + at["recall"])
+    assert f1 == pytest.approx(evaluate(predictions, truth, TAXONOMY, "coarse")["micro_f1"])
+    assert micro["recall"].is_monotonic_decreasing
+    assert len(curve_table(predictions, truth, TAXONOMY, ["coarse"], points=5)) == 4 * 5
+
+
+def test_the_program_bounds_its_figures_and_judges_near_and_far_apart(files, tmp_path):
+    annotations = pd.read_csv(files["annotations"])
+    flags = ["--bootstrap", "50", "--proximity"]
+    arguments = [str(files[name]) for name in ("predictions", "annotations", "taxonomy")] + [str(tmp_path / "out")]
+    assert main([*arguments, *flags]) == 2
+    for column in [name for name in annotations if name.endswith("_presence") and "-" in name.split("_")[0]]:
+        annotations[column.replace("presence", "proximity")] = np.where(annotations[column] == 1, "near", "-1")
+    for category in TAXONOMY.categories:
+        fine = [f"{name}_presence" for name in TAXONOMY.columns if name.startswith(f"{category.number}-")]
+        annotations[f"{category.column}_presence"] = annotations[fine].max(axis=1)
+    annotations.to_csv(files["annotations"], index=False)
+    assert main([*arguments, *flags]) == 0
+    written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    low, high = written["fine_interval"]["micro_auprc"]
+    assert low < written["fine"]["micro_auprc"] < high
+    assert written["fine_by_proximity"]["near"]["micro_f1"] == pytest.approx(written["fine"]["micro_f1"])
+    assert written["fine_by_proximity"]["far"]["class_auprc"]["music"] == 0

@@ -11,12 +11,16 @@ import pytest
 from data.errors import InputError
 from data.sonyc_ust import (
     Taxonomy,
+    apply_splits,
+    clip_context,
     find_clips,
     ground_truth,
+    proximities,
     read_annotations,
     read_taxonomy,
     sensor_ids,
     training_targets,
+    unlabelled,
 )
 
 TAXONOMY = """
@@ -204,3 +208,91 @@ def test_a_data_set_without_any_clip_is_refused(tmp_path):
 def test_each_clip_has_its_sensor(tmp_path, taxonomy):
     annotations = _read(_table(ROWS), tmp_path, taxonomy)
     assert sensor_ids(annotations, pd.Index(["5_d.wav", "1_a.wav", "3_b.wav"])).tolist() == [5, 1, 3]
+
+
+def test_verified_targets_are_of_the_clips_that_annotator_0_has_seen(tmp_path, taxonomy):
+    annotations = _read(_table(ROWS), tmp_path, taxonomy)
+    targets = training_targets(annotations, taxonomy.coarse_columns, target_mode="verified")
+    assert targets.to_dict("index") == {"1_a.wav": {"1_engine": 0, "2_dog": 1}}
+    volunteers = annotations[annotations["annotator_id"] > 0]
+    with pytest.raises(InputError, match="No clip of the split 'train' is verified.*target_mode: verified"):
+        training_targets(volunteers, taxonomy.coarse_columns, target_mode="verified")
+
+
+def test_a_tag_is_unlabelled_if_every_annotator_says_minus_1(tmp_path, taxonomy):
+    annotations = _read(_table(ROWS), tmp_path, taxonomy)
+    clips = pd.Index(["2_c.wav", "1_a.wav"])
+    assert unlabelled(annotations, clips, ["1_engine", "1-2_large"]).tolist() == [[True, False], [False, False]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("s.csv", "audio_filename,split\n3_b.wav,validate\n1_a.wav,train\n5_d.wav,train\n"),
+        ("s.csv", "split,sensor_id\nvalidate,3\ntrain,1\ntrain,5\n"),
+        ("s.json", '{"3_b.wav": "validate", "1_a.wav": "train", "5_d.wav": "train"}'),
+    ],
+    ids=["clips", "sensors", "json"],
+)
+def test_a_split_file_replaces_the_splits_and_leaves_out_what_it_does_not_name(tmp_path, taxonomy, name, text):
+    (tmp_path / name).write_text(text)
+    split = apply_splits(_read(_table(ROWS), tmp_path, taxonomy), tmp_path / name)
+    assert split.groupby("audio_filename")["split"].unique().map(list).to_dict() == {
+        "1_a.wav": ["train"],
+        "3_b.wav": ["validate"],
+        "5_d.wav": ["train"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("s.csv", "audio_filename,split\nz.wav,train\n", "names 1 that the annotations do not have: z.wav"),
+        ("s.csv", "audio_filename,split\n1_a.wav,train\n1_a.wav,test\n", "names 1_a.wav twice"),
+        ("s.csv", "clip,split\n1_a.wav,train\n", "needs the column split, and audio_filename or sensor_id"),
+        ("s.csv", "", "cannot be read"),
+        ("s.json", "[1]", "must map file names to splits"),
+        ("s.json", "{", "not valid JSON"),
+    ],
+)
+def test_a_malformed_split_file_is_refused_by_name(tmp_path, taxonomy, name, text, said):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=f"{name}.*{said}"):
+        apply_splits(_read(_table(ROWS), tmp_path, taxonomy), tmp_path / name)
+
+
+def test_a_source_is_as_near_as_most_who_hear_it_say(tmp_path, taxonomy):
+    table = _table(ROWS)
+    said = ["near", "far", "near", "far", "near", "near", "near", "far", "notsure"]
+    table["2-1_barking_proximity"] = said
+    annotations = _read(table, tmp_path, taxonomy)
+    clips = pd.Index(["1_a.wav", "3_b.wav", "4_e.wav", "5_d.wav"])
+    near = proximities(annotations, clips, ["2-1_barking", "1-1_small"])
+    # 1_a: two near (of which one is annotator 0's); 3_b: only one hears it; 4_e: far against notsure; 5_d: nobody.
+    assert near["2-1_barking"].to_list() == ["near", "near", "", ""]
+    assert near["1-1_small"].to_list() == [""] * 4
+    assert proximities(annotations.drop(columns="2-1_barking_proximity"), clips, ["2-1_barking"]) is None
+
+
+def test_context_is_the_place_and_one_hot_time(tmp_path, taxonomy):
+    table = _table(ROWS).assign(latitude=40.7, longitude=-74.0, week=53, day=6, hour=0)
+    place, time = clip_context(_read(table, tmp_path, taxonomy), pd.Index(["3_b.wav", "1_a.wav"]))
+    assert place.tolist() == [[40.7, -74.0]] * 2
+    assert time.shape == (2, 52 + 7 + 24)
+    assert time[0].nonzero()[0].tolist() == [51, 52 + 6, 52 + 7]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"hour": 24}, "_.*: hour 24 is out of range"),
+        ({"day": -1}, "day -1 is out of range"),
+        ({"latitude": "here"}, "its place or time is not a number"),
+        ({"week": None}, "lack week, which timestamp_features needs"),
+    ],
+)
+def test_a_context_in_doubt_is_refused(tmp_path, taxonomy, columns, said):
+    table = _table(ROWS).assign(**{"latitude": 40.7, "longitude": -74.0, "week": 1, "day": 6, "hour": 0} | columns)
+    table = table.drop(columns=[name for name, value in columns.items() if value is None])
+    with pytest.raises(InputError, match=said):
+        clip_context(_read(table, tmp_path, taxonomy), pd.Index(["3_b.wav"]))

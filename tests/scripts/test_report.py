@@ -210,3 +210,33 @@ def test_a_browser_shows_the_tables_and_figures(run, tmp_path):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no stage's folder"):
         collect(tmp_path)
+
+
+def test_intervals_curves_and_cooccurrence_are_shown_where_a_classifier_has_them(run, tmp_path):
+    (done,) = (run / "06-train-classifier").glob("teacher-0/done.json")
+    record = json.loads(done.read_text())
+    results = record["results"]
+    results["coarse"]["lwlrap"] = 0.9
+    results["coarse_interval"] = {"micro_auprc": [0.75, 0.85]}
+    results["coarse_by_proximity"] = {side: {"micro_auprc": score} for side, score in (("near", 0.88), ("far", 0.66))}
+    results["cooccurrence"] = {"tags": ["engine", "dog"], "truth": [[1, 0.2], [0.4, 1]], "predicted": [[1, 0], [0, 1]]}
+    done.write_text(json.dumps(record))
+    done.with_name("curves.csv").write_text(
+        "level,category,threshold,precision,recall\ncoarse,micro,0.1,0.5,1\ncoarse,micro,0.9,1,0.2\n"
+    )
+    report = collect(run)
+    rows = _table(report, "How sure, how near").rows
+    assert rows == [("L3-Audio", "0", "coarse", "0.800", "0.750 to 0.850", "0.880", "0.660", "0.900")]
+    write_report(report, "A run", tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 6
+    assert "Precision and recall of the coarse tags" in page
+    assert "Micro-AUPRC on SONYC-UST" in page
+
+
+def test_a_score_on_synthetic_clips_is_not_called_one_on_sonyc_ust(run, tmp_path):
+    _stage(run / "synthesize-street", "synthesize-street", results={"synthetic": True})
+    write_report(collect(run), "A run", tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "Micro-AUPRC on synthetic clips" in page
+    assert "on SONYC-UST" not in page

@@ -100,3 +100,29 @@ def test_other_stages_have_no_row():
 def test_a_cell_is_a_number_a_text_or_a_truth_value(value, said):
     assert cell(value) == said
     assert type(cell(value)) is type(said)
+
+
+def test_a_classifiers_options_stand_under_their_own_headings():
+    options = {
+        "Model Type": ("model_type", "framewise"),
+        "Sensor Factor": ("sensor_factor", 0.5),
+        "Proximity Factor": ("proximity_factor", 0.25),
+        "Co-occurrence Loss": ("cooccurrence_loss", True),
+        "Co-occurrence Loss Factor": ("cooccurrence_loss_factor", 1e-4),
+        "PCA": ("pca", True),
+        "PCA Components": ("pca_components", 32),
+        "Label Mode": ("label_mode", "fine"),
+        "Oversample": ("oversample", "lssmote"),
+        "Oversample Iters.": ("oversample_iters", 3),
+        "Threshold Type": ("threshold_type", "percentile_80"),
+        "Target Mode": ("target_mode", "verified"),
+        "Optimizer": ("optimizer", "lbfgs"),
+    }
+    parameters = {"dataset": "sonyc_ust", "timestamp_features": True} | dict(options.values())
+    facts = {"parameters": parameters, "inputs": {"split_path": "/splits.csv"}}
+    results = {"coarse": {"micro_auprc": 0.8}, "fine": {"micro_auprc": 0.7}}
+    row = row_of(_run("06-train-classifier", facts=facts, results=results))
+    assert {heading: row[heading] for heading in options} == {heading: value for heading, (_, value) in options.items()}
+    assert row["No Timestamp"] is False
+    assert row["Split Path"] == "/splits.csv"
+    assert row["Micro AUPRC"] == 0.7
