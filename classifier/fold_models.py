@@ -130,7 +130,9 @@ class FramewiseClassifier(ClassifierMixin, BaseEstimator):
         share = max(1, min(most, self.max_frames or most) // len(clips))
         frames = [_evenly(self.load(clip), share).astype(np.float32) for clip in clips]
         labels = np.repeat(classes, [len(each) for each in frames])
-        self.model_ = clone(self.model).fit(np.concatenate(frames), labels)
+        stacked = np.concatenate(frames)
+        del frames  # half of the memory
+        self.model_ = clone(self.model).fit(stacked, labels)
         self.classes_ = self.model_.classes_
         return self
 
