@@ -87,12 +87,12 @@ def build_script(task: Task, header: str, settings: JobSettings, cwd: Path, log_
     Text for sbatch.
     """
     num_tasks = settings.num_tasks(task)
-    log = log_file(task, log_dir, num_tasks)
-    if num_tasks == 1:
-        return _script(task, task.name, header, settings, cwd, log, python, [], _options(task.arguments()))
-    share = f'--task-index "$SLURM_ARRAY_TASK_ID" --num-tasks {num_tasks}'
-    array = f"0-{num_tasks - 1}"
-    return _script(task, task.name, header, settings, cwd, log, python, [share], _options(task.arguments()), array)
+    log, options = log_file(task, log_dir, num_tasks), _options(task.arguments())
+    array = None
+    if num_tasks > 1:
+        own = f'--task-index "$SLURM_ARRAY_TASK_ID" --num-tasks {num_tasks}'
+        array = _Array(f"0-{num_tasks - 1}%{settings.array_throttle}", own)
+    return _script(task, task.name, header, settings, cwd, log, python, options, array)
 
 
 def build_seed_script(
@@ -110,24 +110,35 @@ def build_seed_script(
     for task, each in zip(tasks, options, strict=True):
         words = [word for option in each if option not in common for word in option]
         cases.append(f"    {task.parameters[SEED]}) set -- {shlex.join(words)} ;;")
-    return _script(
-        tasks[0],
-        with_any_seed(tasks[0].name, "*"),
-        header,
-        settings,
-        cwd,
-        log.with_name(with_any_seed(log.name, "@TASK@")),
-        python,
-        ['"$@"'],
-        common,
-        ",".join(str(task.parameters[SEED]) for task in tasks),
-        ["case $SLURM_ARRAY_TASK_ID in", *cases, "esac"],
-    )
+    seeds = ",".join(str(task.parameters[SEED]) for task in tasks)
+    cases = ("case $SLURM_ARRAY_TASK_ID in", *cases, "esac")
+    array = _Array(f"{seeds}%{settings.array_throttle}", '"$@"', cases)
+    name, log = with_any_seed(tasks[0].name, "*"), log.with_name(with_any_seed(log.name, "@TASK@"))
+    return _script(tasks[0], name, header, settings, cwd, log, python, common, array)
 
 
 def with_any_seed(name: str, seed: str) -> str:
     """A task's name with something else for its seed."""
     return re.sub(r"(?<=,seed=)\d+", seed, name)
+
+
+@dataclass(frozen=True)
+class _Array:
+    """What makes a job an array.
+
+    Attributes
+    ----------
+    indices
+        As `--array` takes them.
+    own
+        The words of the command in which its tasks differ.
+    preamble
+        Lines of shell before the command.
+    """
+
+    indices: str
+    own: str
+    preamble: tuple[str, ...] = ()
 
 
 def _script(
@@ -138,12 +149,9 @@ def _script(
     cwd: Path,
     log: Path,
     python: str,
-    own: Sequence[str],
     options: Sequence[Sequence[str]],
-    array: str = "",
-    preamble: Sequence[str] = (),
+    array: _Array | None,
 ) -> str:
-    """Put a script together; `own` are the words in which the tasks of an array differ."""
     directives = [line for line in resource_lines(header) if not re.search(r"--(array|job-name|output)\b", line)]
     directives += [
         f"#SBATCH --job-name={_quote(name)}",
@@ -151,8 +159,9 @@ def _script(
         f"#SBATCH --output={_quote(str((cwd / log).resolve()).replace('%', '%%').replace('@TASK@', '%a'))}",
     ]
     if array:
-        directives.append(f"#SBATCH --array={array}%{settings.array_throttle}")
+        directives.append(f"#SBATCH --array={array.indices}")
     words = shlex.join(["--wait", "--max-timeouts", str(settings.max_timeouts)])
+    own = [array.own] if array else []
     command = [f"stage {task.stage.name}", words, *own, *map(shlex.join, options)]
     return "\n".join(
         [
@@ -163,7 +172,7 @@ def _script(
             f': "${{SEA_PYTHON:={python}}}"',
             *(f"export {name}={shlex.quote(value)}" for name, value in settings.sheet_variables.items()),
             f"source {shlex.quote(str(JOBS / 'activate.sh'))}",
-            *preamble,
+            *(array.preamble if array else ()),
             " \\\n    ".join(command),
             "",
         ]

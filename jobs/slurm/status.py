@@ -169,11 +169,12 @@ def _ask(submissions: Collection[Submission]) -> tuple[dict[str, list[JobRow]], 
         rows = cluster.by_comment(cluster.queue())
     except InputError as error:
         return {}, str(error)
-    forgotten = [each for each in submissions if each.key not in rows and each.job_id]
+    forgotten = [each for each in submissions if each.job_id and not each.rows_in(rows)]
     for row in cluster.accounting(each.job_id for each in forgotten if each.job_id):
         for submission in forgotten:
             # The database may not keep comments; ids are all there is then.
-            if submission.job_id == row.job_id and row.comment in ("", submission.key):
+            same_job = submission.job_id == row.job_id and row.comment in ("", submission.key)
+            if same_job and (submission.index is None or row.index in (None, submission.index)):
                 rows.setdefault(submission.key, []).append(row)
     return rows, ""
 
