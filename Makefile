@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 # TensorFlow for GPUs where there is one: make install TENSORFLOW=gpu on a login node without.
 TENSORFLOW ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: install demo test lint benchmark clean
+.PHONY: install demo test lint docs benchmark clean
 
 install: .venv/.installed-$(TENSORFLOW)
 
@@ -24,7 +24,12 @@ lint: install
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
+docs: install
+	.venv/bin/sphinx-build -W --keep-going docs build/docs
+	@echo build/docs/index.html
+
 benchmark: install
+	.venv/bin/python -m pip install --quiet --editable ".[benchmark]"
 	for each in benchmarks/benchmark_*.py; do .venv/bin/python -m benchmarks.$$(basename $$each .py) || exit 1; done
 
 clean:

@@ -34,7 +34,7 @@ EXTRAS = {
     "edge": ["tflite-micro>=0.dev20250101"],
     # Only for a token that an oauth2client flow stored; it is no longer maintained.
     "oauth2client": ["oauth2client>=4.1.3,<5"],
-    # The peer that embedding is measured beside.
+    # The peer that embedding and training are measured beside.
     "benchmark": ["torch>=2.4,<3"],
     "docs": ["furo>=2024.8", "myst-parser>=4,<6", "sphinx>=8,<9"],
     "test": [
@@ -43,6 +43,8 @@ EXTRAS = {
         # A test builds the documentation.
         "furo>=2024.8",
         "hypothesis>=6.100,<7",
+        # A second backend of Keras, which training is tested on.
+        "jax>=0.5,<0.12",
         "myst-parser>=4,<6",
         "oauth2client>=4.1.3,<5",
         "pytest>=8,<10",

@@ -1,7 +1,6 @@
 """How sure the metrics are: percentile bootstrap over clips.
 
-A resampling of the clips is a row of weights, how often each was drawn; all resamplings are counted together by
-sparse matrix products.
+A resampling of the clips is a row of weights, how often each was drawn, and many rows are counted at once.
 
 References
 ----------
@@ -20,7 +19,7 @@ from classifier.counts import Level, category_events, pool
 from classifier.metrics import checked, label_ranking
 from data.sonyc_ust import Taxonomy
 
-_CELLS_AT_ONCE = 4_000_000
+_CELLS_AT_ONCE = 1_000_000
 
 
 def confidence_intervals(

@@ -7,7 +7,7 @@ with weights, and no threshold is ever looped over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from data.sonyc_ust import Category, Taxonomy
 
@@ -108,15 +107,21 @@ class Events:
 
     def weighted_curves(self, weights: NDArray[np.int64]) -> Curve:
         """Count each clip as often as the weights `[..., clips]` say, in each of their rows."""
-        at = [weights @ matrix for matrix in self._matrices]
-        hits, alarms, misses = (np.cumsum(each[..., ::-1], axis=-1)[..., ::-1] for each in at)
+        weights = np.asarray(weights, np.int32)
+        hits, alarms, misses = (self._weighted_counts(change, weights) for change in self.change)
         return Curve(self.thresholds, hits, alarms, misses + (weights @ self.misses)[..., np.newaxis])
 
+    def _weighted_counts(self, change: NDArray[np.int64], weights: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Sum one kind of change over the events at each threshold and above, `[..., n]`."""
+        events = self._by_falling_threshold[change[self._by_falling_threshold] != 0]
+        sums = np.cumsum(weights[..., self.clip[events]] * change[events].astype(np.int32), axis=-1, dtype=np.int32)
+        # How many of the events have happened at each threshold.
+        happened = np.searchsorted(-self.row[events], -np.arange(len(self.thresholds)), side="right")
+        return np.take(np.pad(sums, [(0, 0)] * (sums.ndim - 1) + [(1, 0)]), happened, axis=-1)
+
     @cached_property
-    def _matrices(self) -> list[csr_array]:
-        """Each kind of change by clip and threshold."""
-        shape = (len(self.misses), len(self.thresholds))
-        return [csr_array((change, (self.clip, self.row)), shape=shape) for change in self.change]
+    def _by_falling_threshold(self) -> NDArray[np.int64]:
+        return np.argsort(-self.row, kind="stable")
 
 
 def category_events(
@@ -124,7 +129,8 @@ def category_events(
 ) -> dict[str, Events]:
     """The events of each coarse category; both tables have the same rows."""
     events = _fine_events if level == "fine" else _coarse_events
-    return {category.name: events(category, predictions, truth) for category in taxonomy.categories}
+    scores, present = _columns(predictions, np.float64), _columns(truth, bool)
+    return {category.name: events(category, scores, present) for category in taxonomy.categories}
 
 
 def pool(events: Sequence[Events]) -> Events:
@@ -166,22 +172,25 @@ class _Builder:
         return Events(self._thresholds, rows, clips, np.concatenate(self._changes, axis=1), misses)
 
 
-def _coarse_events(category: Category, predictions: pd.DataFrame, truth: pd.DataFrame) -> Events:
-    scores = predictions[category.column].to_numpy()
-    present = truth[category.column].to_numpy(bool)
+def _columns(table: pd.DataFrame, dtype: type) -> dict[str, NDArray]:
+    """Each column as an array; pandas takes longer to find one than it takes to count it."""
+    values = table.to_numpy(dtype)
+    return {column: values[:, index] for index, column in enumerate(table.columns)}
+
+
+def _coarse_events(category: Category, predictions: Mapping[str, NDArray], truth: Mapping[str, NDArray]) -> Events:
+    scores, present = predictions[category.column], truth[category.column]
     builder = _Builder(scores)
     builder.add(scores, present, 1, 0, -1)
     builder.add(scores, ~present, 0, 1, 0)
     return builder.events(present.astype(np.int64))
 
 
-def _fine_events(category: Category, predictions: pd.DataFrame, truth: pd.DataFrame) -> Events:
+def _fine_events(category: Category, predictions: Mapping[str, NDArray], truth: Mapping[str, NDArray]) -> Events:
     """Count tag by tag where the truth is complete, and once a clip where it is not."""
-    scores = predictions[category.fine_columns].to_numpy()
-    present = truth[category.fine_columns].to_numpy(bool)
+    scores, present = (np.stack([table[tag] for tag in category.fine_columns], 1) for table in (predictions, truth))
     if category.uncertain_column:
-        uncertain_score = predictions[category.uncertain_column].to_numpy()
-        uncertain = truth[category.uncertain_column].to_numpy(bool)
+        uncertain_score, uncertain = predictions[category.uncertain_column], truth[category.uncertain_column]
     else:
         uncertain_score, uncertain = np.zeros(len(scores)), np.zeros(len(scores), bool)
     builder = _Builder(scores)

@@ -211,9 +211,9 @@ def checked(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, 
     for name, table in (("predictions", predictions), ("ground truth", truth)):
         if table.index.has_duplicates:
             raise InputError(f"{table.index[table.index.duplicated()][0]} is in the {name} twice.")
-    if missing := sorted(set(truth.index) - set(predictions.index)):
+    if missing := sorted(truth.index[~truth.index.isin(predictions.index)]):
         raise InputError(f"{len(missing)} clips have no prediction: {', '.join(missing[:5])} ...")
-    if extra := sorted(set(predictions.index) - set(truth.index)):
+    if extra := sorted(predictions.index[~predictions.index.isin(truth.index)]):
         raise InputError(f"{len(extra)} predicted clips are not in the ground truth: {', '.join(extra[:5])} ...")
     columns = _columns(taxonomy, level)
     if absent := [column for column in columns if column not in predictions]:
@@ -227,4 +227,4 @@ def checked(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, 
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise InputError(f"{truth.index[row]}, {columns[column]}: {values[row, column]} is not in [0, 1].")
-    return predictions.astype(np.float64)
+    return pd.DataFrame(values, truth.index, columns)

@@ -23,6 +23,7 @@ from classifier.clips import Clips
 from classifier.losses import CooccurrenceLoss, cooccurrence_laplacian, masked_binary_crossentropy, masked_crossentropy
 from classifier.network import PROXIMITY, SENSOR, TAGS, Classifier, ClassifierSettings
 from data.files import atomic_path
+from data.parallel import map_ahead
 
 logger = logging.getLogger(__name__)
 
@@ -203,27 +204,20 @@ class Training:
     def train_loss(self, order: NDArray[np.int64]) -> float:
         """Take a step on each batch of clips; returns the mean loss of a clip."""
         model = self.classifier.trained
-        single = not isinstance(model.output, Mapping)
-
-        def step(batch: NDArray[np.int64]) -> float:
-            inputs, targets = self.clips.batch(batch)
-            logs = model.train_on_batch(inputs, targets[TAGS] if single else targets, return_dict=True)
-            return float(logs["loss"])
-
-        return self._mean(step, order)
+        return self._mean(model.train_on_batch, order, single=not isinstance(model.output, Mapping))
 
     def valid_loss(self) -> float:
         """The mean loss of the tags of a clip held out."""
+        return self._mean(self.classifier.judged.test_on_batch, self.held_out, single=True)
 
-        def step(batch: NDArray[np.int64]) -> float:
-            inputs, targets = self.clips.batch(batch)
-            return float(self.classifier.judged.test_on_batch(inputs, targets[TAGS], return_dict=True)["loss"])
-
-        return self._mean(step, self.held_out)
-
-    def _mean(self, step: Callable[[NDArray[np.int64]], float], order: NDArray[np.int64]) -> float:
-        losses = [step(batch) for batch in self.batches(order)]
-        return float(np.average(losses, weights=[len(batch) for batch in self.batches(order)]))
+    def _mean(self, step: Callable[..., Row], order: NDArray[np.int64], single: bool) -> float:
+        batches = self.batches(order)
+        # The next batches are gathered while the network computes.
+        losses = [
+            float(step(inputs, targets[TAGS] if single else targets, return_dict=True)["loss"])
+            for inputs, targets in map_ahead(self.clips.batch, batches, 1)
+        ]
+        return float(np.average(losses, weights=[len(batch) for batch in batches]))
 
     def batches(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Cut an order of clips into batches."""

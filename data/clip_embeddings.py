@@ -75,8 +75,8 @@ class StackedEmbeddings:
 def stack_embeddings(folder: Path, clips: Iterable[str]) -> StackedEmbeddings:
     """Read the embeddings of clips straight into one array.
 
-    Clips without an embedding, with one that cannot be read, or of another number of frames than most
-    are named in a warning and left out.
+    Clips without an embedding, with one that is damaged, or of another number of frames than most are named in
+    a warning and left out.
 
     Raises
     ------
@@ -103,35 +103,51 @@ def stack_embeddings(folder: Path, clips: Iterable[str]) -> StackedEmbeddings:
             reason = f"{embedding_path(folder, clip)} has {shape[0]} frames, most clips {frames}"
             _skip(clip, reason, skipped)
     kept = [clip for clip, shape in shapes.items() if shape[0] == frames]
-    features = _read_into(np.empty((len(kept), frames, size), np.float16), folder, kept)
-    if features is None:
+    features = np.empty((len(kept), frames, size), np.float16)
+    damaged, blurred = _read_into(features, folder, kept)
+    if blurred:
         logger.warning("float16 would blur the embeddings in %s; they are held in float32", folder)
-        features = _read_into(np.empty((len(kept), frames, size), np.float32), folder, kept)
-        assert features is not None
-    return StackedEmbeddings(features, kept, skipped)
+        features = np.empty((len(kept), frames, size), np.float32)
+        damaged, _ = _read_into(features, folder, kept)
+    for row, reason in damaged.items():
+        _skip(kept[row], reason, skipped)
+    if damaged:
+        features = np.delete(features, list(damaged), axis=0)
+    return StackedEmbeddings(features, [clip for row, clip in enumerate(kept) if row not in damaged], skipped)
 
 
-def _read_into(array: NDArray[np.floating], folder: Path, clips: list[str]) -> NDArray[np.floating] | None:
-    """Fill the array; None if its type is too coarse for a dimension's spread."""
+def _read_into(array: NDArray[np.floating], folder: Path, clips: list[str]) -> tuple[dict[int, str], bool]:
+    """Fill the array; returns the rows that could not be filled and why, and whether its type is too coarse."""
     size = array.shape[-1]
+    damaged: dict[int, str] = {}
     total, squares, errors = np.zeros(size), np.zeros(size), np.zeros(size)
     paths = (embedding_path(folder, clip) for clip in clips)
     with progress("reading embeddings", len(clips), "clips", logger) as bar, np.errstate(over="ignore"):
-        for row, (embedding, _) in enumerate(map_ahead(read_embedding, paths, 2)):
-            if not np.isfinite(embedding).all():
-                raise InputError(f"{embedding_path(folder, clips[row])} holds a value that is not finite.")
+        for row, embedding in enumerate(map_ahead(_read_finite, paths, 2)):
+            bar.update(1)
+            if isinstance(embedding, str):
+                damaged[row] = embedding
+                continue
             array[row] = embedding
             if array.dtype == np.float16:
                 error = array[row].astype(np.float32) - embedding
                 total += embedding.sum(axis=0, dtype=np.float64)
                 squares += np.square(embedding, dtype=np.float64).sum(axis=0)
                 errors += np.square(error, dtype=np.float64).sum(axis=0)
-            bar.update(1)
-    n = max(array.shape[0] * array.shape[1], 1)
+    n = max((len(clips) - len(damaged)) * array.shape[1], 1)
     variance = np.maximum(squares / n - np.square(total / n), 0)
     # A constant dimension says nothing, rounded or not; its variance is what summation leaves.
     varies = variance > 1e-10 * squares / n
-    return None if (errors[varies] / n > MAX_ROUNDING**2 * variance[varies]).any() else array
+    return damaged, bool((errors[varies] / n > MAX_ROUNDING**2 * variance[varies]).any())
+
+
+def _read_finite(path: Path) -> NDArray[np.float32] | str:
+    """Read an embedding, or say why it is of no use."""
+    try:
+        embedding, _ = read_embedding(path)
+    except InputError as error:
+        return str(error)
+    return embedding if np.isfinite(embedding).all() else f"{path} holds a value that is not finite"
 
 
 def _skip(clip: str, reason: str, skipped: list[dict[str, str]]) -> None:

@@ -2,10 +2,13 @@
 
 Three conventions are in use, and a network gives nonsense with another's images:
 
-`kapre_v0_1`   kapre 0.1.4, which openl3 up to 0.3 and all edgel3 models were trained with: power
-               spectrum, HTK mel, square root, zeros on both sides ("same")
-`kapre`        kapre 0.3, openl3 0.4's default: magnitude, Slaney mel, zeros at the end only
-`librosa`      openl3 0.4's second: magnitude, centred windows
+`kapre_v0_1`
+    kapre 0.1.4, which openl3 up to 0.3 and all edgel3 models were trained with: power spectrum, HTK mel,
+    square root, zeros on both sides ("same")
+`kapre`
+    kapre 0.3, openl3 0.4's default: magnitude, Slaney mel, zeros at the end only
+`librosa`
+    openl3 0.4's second: magnitude, centred windows
 
 All end alike: 10 log10, minus the frame's own maximum, not below -80 dB.
 """

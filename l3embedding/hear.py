@@ -1,6 +1,6 @@
 """The interface of HEAR (Holistic Evaluation of Audio Representations), for teachers and students alike.
 
-    hear-eval-kit's runner: python -m heareval.embeddings.runner l3embedding.hear --model NAME_OR_PATH
+hear-eval-kit calls it by `python -m heareval.embeddings.runner l3embedding.hear --model NAME_OR_PATH`.
 
 References
 ----------

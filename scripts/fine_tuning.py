@@ -26,12 +26,15 @@ class Tuning:
     Attributes
     ----------
     model
-        The student; its network's weights change.
+        The student.
+    encoder
+        Its network, image to embedding; the weights change.
     scaling
         Of its embeddings, as they were before.
     """
 
     model: KerasEmbeddingModel
+    encoder: keras.Model
     scaling: Standardizer | None
 
     @classmethod
@@ -40,12 +43,9 @@ class Tuning:
         model = load_model(student_dir)
         if not isinstance(model, KerasEmbeddingModel):
             raise InputError(f"{student_dir} holds an 8-bit student, which cannot be trained; fine-tune that of 03.")
-        return cls(model, None if embeddings is None else Standardizer.fit(embeddings))
-
-    @property
-    def encoder(self) -> keras.Model:
-        """Image to embedding."""
-        return self.model.network
+        # The network that 03 saved still has the loss and the metrics of its own training; its layers have none.
+        encoder = keras.Model(model.network.inputs, model.network.outputs, name=model.network.name)
+        return cls(model, encoder, None if embeddings is None else Standardizer.fit(embeddings))
 
     def images(self, clips: list[Path], features: Path, path: Path) -> NDArray[np.float16]:
         """What the student sees of clips; see `l3embedding.clips.clip_images`."""
@@ -54,5 +54,5 @@ class Tuning:
     def save(self, output_dir: Path) -> None:
         """Write the student as 03 does, and remove the images, which take more room than all else."""
         with atomic_path(output_dir / BEST_MODEL) as temporary:
-            embedding_model(self.model.representation, self.model.network).save(temporary)
+            embedding_model(self.model.representation, self.encoder).save(temporary)
         shutil.rmtree(output_dir / "images")

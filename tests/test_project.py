@@ -76,7 +76,7 @@ def small_run(tmp_path_factory):
 def test_every_command_of_the_readme_runs(command, small_run, tmp_path, request):
     program, *words = shlex.split(command)
     if program == "make":
-        does = {"demo": "sea run experiments/demo.yaml", "test": "-m pytest"}[words[0]]
+        does = {"demo": "sea run experiments/demo.yaml", "test": "-m pytest", "docs": "sphinx-build"}[words[0]]
         assert does in _run(["make", "-n", *words])
     elif program == "cd":
         # What the job does is tested with its parameters in tests/scripts/test_slurm.py.

@@ -121,3 +121,12 @@ def test_a_programs_flags_read_back_what_the_chain_writes():
 def test_every_stage_has_its_program():
     for stage in STAGES.values():
         assert stage.program.is_file()
+
+
+def test_a_fine_tuning_classifier_reads_the_student_and_a_split_file_is_read_where_it_lies():
+    experiment = Experiment(**SETTINGS, representations=["student"], fine_tune=True, split_path="/splits.csv")
+    tasks = {task.stage.name: task for task in _chain((), experiment)}
+    judge, train = tasks["06-train-classifier"], tasks["03-train-approx-embedding"]
+    assert judge.inputs["student_dir"] == train.folder
+    assert judge.inputs["split_path"] == Path("/splits.csv")
+    assert train in judge.parents
