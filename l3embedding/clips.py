@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class LogMelImages:
-    """What a student sees, instead of what it makes of it: an `EmbeddingModel` but for that its size is the student's.
+    """What a student sees, instead of what it makes of it, as an `EmbeddingModel`.
 
     Parameters
     ----------
@@ -35,9 +36,10 @@ class LogMelImages:
     def __init__(self, student: KerasEmbeddingModel) -> None:
         self.name = "log-mel images"
         self.sample_rate, self.frame_length = student.sample_rate, student.frame_length
-        self.embedding_size = student.embedding_size
+        self.embedding_size = math.prod(student.representation.image_shape)
         self.size_mb, self.activation_mb = student.size_mb, student.activation_mb
-        self.weights_sha256, self.is_stand_in = student.weights_sha256, False
+        self.weights_sha256, self.licence = student.weights_sha256, student.licence
+        self.is_stand_in, self.batch_size = False, student.batch_size
         self._student = student
 
     def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float16]:

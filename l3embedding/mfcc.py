@@ -29,7 +29,9 @@ class MfccModel:
     size_mb = 0.0
     activation_mb = 0.0
     weights_sha256 = hashlib.sha256(b"").hexdigest()
+    licence = "mit"
     is_stand_in = False
+    batch_size = 64
 
     def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed frames float32 `[n, 44100]` as float32 `[n, 275]`."""
