@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 FRAMES, SHARDS, RATE, SIZE, BATCH = 4096, 8, 8000, 128, 64
-ROUNDS = 3
+ROUNDS = 2
 FILTERS = (32, 64, 128, 128)
 
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from data.clip_embeddings import embedding_path, read_embedding, stack_embeddings, write_embedding
+from data.clip_embeddings import embedding_path, read_embedding, write_embedding
 from data.errors import InputError
 from data.shards import (
     Frames,
@@ -96,16 +96,12 @@ def test_a_shard_that_is_being_written_is_not_listed(tmp_path):
     assert list_shards(tmp_path) == []
 
 
-def test_embedding_files_are_openl3s_and_stack_by_clip(tmp_path, rng):
-    for clip in ("a", "b"):
-        embedding = rng.normal(size=(3, 2)).astype(np.float32)
-        write_embedding(embedding_path(tmp_path, f"{clip}.wav"), embedding, np.arange(3) / 10)
+def test_embedding_files_are_openl3s(tmp_path, rng):
+    embedding = rng.normal(size=(3, 2)).astype(np.float32)
+    write_embedding(embedding_path(tmp_path, "a.wav"), embedding, np.arange(3) / 10)
     with np.load(tmp_path / "a.npz") as file:
         assert set(file) == {"embedding", "timestamps"}
-    assert stack_embeddings(tmp_path, ["b.wav", "a.wav"]).shape == (2, 3, 2)
-    write_embedding(tmp_path / "c.npz", np.zeros((4, 2), np.float32), np.arange(4) / 10)
-    with pytest.raises(InputError, match=r"c.npz holds \(4, 2\)"):
-        stack_embeddings(tmp_path, ["a.wav", "c.wav"])
+        np.testing.assert_array_equal(file["embedding"], embedding)
 
 
 def test_a_damaged_or_pickled_embedding_file_is_refused(tmp_path):
