@@ -146,7 +146,7 @@ def test_seeds_on_folds_are_a_row_with_mean_and_spread(tmp_path, dataset):
     rows = _table(report, "Accuracy by fold").rows
     assert [row[0] for row in rows] == ["teacher (the model)", "the model", "chance"]
     assert rows[0][-2:] == ("0.750", "0.750 ± 0.071 (n = 2)")
-    assert "out of their domain" in _table(report, "Accuracy by fold").note
+    assert _table(report, "Accuracy by fold").note.endswith("by a logistic regression on the clips of the others.")
     assert _table(report, "Accuracy by class").header == ("Category", "teacher (the model)", "the model")
     assert _table(report, "Differences between rows").rows == [
         ("teacher (the model)", "the model", "+0.200", "-", "-", "1 seed: too few to tell")
@@ -159,6 +159,9 @@ def test_a_data_set_that_was_heard_upstream_is_said_to_be(tmp_path):
     _judged(tmp_path, "reduced", student, 0.5, dataset="esc50", dataset_root="/esc")
     note = _table(collect(tmp_path), "Accuracy by fold").note
     assert "fitted on the audio of all folds, without its labels" in note
+    _judged(tmp_path / "elsewhere", "reduced", student, 0.5, dataset="us8k", dataset_root="/us8k")
+    _embedding(tmp_path / "elsewhere", "reduced", "reduced", {"features": heard})
+    assert "out of their domain" in _table(collect(tmp_path / "elsewhere"), "Accuracy by fold").note
 
 
 def test_what_is_unfinished_or_skipped_is_said(run, tmp_path):
