@@ -214,7 +214,9 @@ def load_checkpoint(network: keras.Model, path: Path) -> None:
         reader = tf.train.load_checkpoint(str(path).removesuffix(".index"))
         found = reader.get_variable_to_shape_map()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} is no TensorFlow checkpoint, or is damaged: {error}") from None
+        raise InputError(
+            f"{path} is no TensorFlow checkpoint, or is damaged: {error}. Remove it, and fetch it again."
+        ) from None
     weighted = [layer for layer in network.layers if layer.weights]
     for layer in weighted:
         for name, weight in zip(_variables(layer.name), layer.weights, strict=True):

@@ -51,7 +51,7 @@ def fetch_all(arguments: argparse.Namespace) -> None:
     for asked in arguments.names:
         key = asked.replace("-", "_")
         if key not in DATASETS and asked not in (*groups, *GIT_BLOBS, *VGGISH_NAMES):
-            known = ", ".join([*(name.replace("_", "-") for name in DATASETS), *groups])
+            known = ", ".join([*(name.replace("_", "-") for name in DATASETS), *groups, VGGISH_NAMES[0]])
             raise InputError(f"{asked!r} is neither one of {known} nor a name that `sea models` lists.")
         if key in DATASETS:
             fetch_dataset(DATASETS[key], (arguments.to or Path("datasets")) / key, arguments.keep_archives)

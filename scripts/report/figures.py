@@ -107,7 +107,8 @@ def size_figure(report: Report) -> Picture | None:
         axes.plot(sizes, [by_size[size].mean for size in sizes], color=color, marker="o", label=kind)
     axes.axhline(floor(report), color=COLORS[3], linestyle="--", linewidth=1.2)
     axes.set_xscale("log")
-    axes.set_ylim(0, 1)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(0, 1.02)
     axes.set_xlabel("size (MB)")
     metric = "micro-AUPRC" if of_dataset(report, "sonyc_ust") else "accuracy"
     axes.set_ylabel(metric)

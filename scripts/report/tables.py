@@ -18,9 +18,9 @@ from scripts.report.differences import compare
 NONE = "-"
 _SUPERVISION = {
     "labels": "from labels alone",
-    "embedding": "from labels and the teacher's embeddings",
-    "soft_labels": "from labels and the teacher's softened ones",
-    "both": "from labels, the teacher's softened ones and its embeddings",
+    "embedding": "taught by embeddings",
+    "soft_labels": "taught by softened labels",
+    "both": "taught by embeddings and softened labels",
 }
 _MAX_PAIRED_ROWS = 6
 """Of more rows, only the first is compared with each other one."""
@@ -156,9 +156,9 @@ def fold_table(report: Report) -> Table:
 
 def _how_judged(judged: list[Judged]) -> str:
     """Say of a table by folds what judged them, and whether phi and the student had heard them."""
-    kinds = dict.fromkeys(str(each.run.parameters.get("fold_classifier")) for each in judged)
+    kinds = dict.fromkeys(str(each.run.results["classifier"]) for each in judged)
     taught = f"Each fold is judged by a classifier ({', '.join(kinds)}) that the clips of the others taught."
-    if any(each.parameter("fold_classifier") == "logistic" for each in judged) and len(kinds) == 1:
+    if list(kinds) == ["logistic"]:
         taught = "Each fold is judged by a logistic regression on the clips of the others."
     excluded = sorted({str(each.parameter("exclude_sensor")) for each in judged} - {"None"})
     heard = f"all folds but {', '.join(excluded)}" if excluded else "all folds"
