@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 CLIPS = "clips"
 """Folder of the embedding files, within a stage's."""
 
+MAX_SHIFT_S = 0.001
+"""Between the beginnings of two models' same frame, which lie on samples of their rates."""
 MAX_ROUNDING = 0.01
 """Rounding error that float16 may add to a dimension, as a share of its standard deviation."""
 
@@ -46,11 +48,25 @@ def read_embedding(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]
     InputError
         The file is missing, damaged, or no embedding file.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return file["embedding"], file["timestamps"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as an embedding file: {error}") from None
+    embedding, timestamps = _members(path, "embedding", "timestamps")
+    return embedding, timestamps
+
+
+def check_paired(path: Path, other: Path) -> None:
+    """Refuse two files of a clip whose frames are not the same; at another rate, one may have one frame more.
+
+    Raises
+    ------
+    InputError
+        A frame begins at another time, or there are more frames by two.
+    """
+    (times,), (others,) = _members(path, "timestamps"), _members(other, "timestamps")
+    common = min(len(times), len(others))
+    if abs(len(times) - len(others)) > 1 or not np.allclose(times[:common], others[:common], rtol=0, atol=MAX_SHIFT_S):
+        raise InputError(
+            f"{path} has {len(times)} frames and {other} {len(others)}, or they begin at other times. "
+            "Embed the clips by both with the same --embedding-hop-size."
+        )
 
 
 @dataclass(frozen=True)
@@ -153,6 +169,15 @@ def _read_finite(path: Path) -> NDArray[np.float32] | str:
 def _skip(clip: str, reason: str, skipped: list[dict[str, str]]) -> None:
     logger.warning("skipped: %s: %s", clip, reason)
     skipped.append({"recording": clip, "reason": reason})
+
+
+def _members(path: Path, *names: str) -> list[NDArray]:
+    """Some arrays of an embedding file; the others are not read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [file[name] for name in names]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read as an embedding file: {error}") from None
 
 
 def _shape(path: Path) -> tuple[int, int]:

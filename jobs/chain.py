@@ -11,10 +11,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jobs.experiment import Experiment, Sweep
-from jobs.stages import STAGES, Stage, parameters_of
+from jobs.experiment import WITHOUT_UPSTREAM, Experiment, Sweep
+from jobs.stages import CNN_PARAMETERS, STAGES, Stage, parameter_field, parameters_of
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,14 @@ def build_chain(sweep: Sweep, output_dir: Path) -> list[Task]:
     return list(builder.tasks.values())
 
 
+class _Upstream(NamedTuple):
+    """The upstream tasks whose results are judged."""
+
+    reduction: Task | None
+    train: Task
+    export: Task
+
+
 class _Builder:
     """Collects tasks; one that is already there is shared."""
 
@@ -91,6 +99,13 @@ class _Builder:
     def add_experiment(self, experiment: Experiment) -> None:
         """Add the tasks of one combination of swept values."""
         audio_root, dataset_root, street = self._roots(experiment)
+        upstream = None if audio_root is None else self._add_upstream(experiment, audio_root, street)
+        for representation in experiment.representations:
+            embed = self._add_embedding(representation, experiment, dataset_root, street, upstream)
+            self._add_classifiers(representation, experiment, dataset_root, (*street, embed), upstream)
+
+    def _add_upstream(self, experiment: Experiment, audio_root: Path, street: tuple[Task, ...]) -> _Upstream:
+        """Add 00 to 04."""
         recordings = {"audio_root": audio_root}
         if experiment.spl_root is not None:
             recordings["spl_root"] = Path(experiment.spl_root)
@@ -107,9 +122,7 @@ class _Builder:
         parents = (extract, reduction) if reduction else (extract,)
         train = self._add("03-train-approx-embedding", experiment, learned, parents)
         export = self._add("04-export-student", experiment, {"student_dir": train.folder} | audio_dir, (extract, train))
-        for representation in experiment.representations:
-            embed = self._add_embedding(representation, experiment, dataset_root, street, reduction, train, export)
-            self._add_classifiers(representation, experiment, dataset_root, (*street, embed), train)
+        return _Upstream(reduction, train, export)
 
     def _add_classifiers(
         self,
@@ -117,19 +130,26 @@ class _Builder:
         experiment: Experiment,
         dataset_root: Path,
         parents: tuple[Task, ...],
-        train: Task,
+        upstream: _Upstream | None,
     ) -> None:
         """Add a classifier of each seed on the embeddings, which the last of `parents` makes."""
         inputs = {"dataset_root": dataset_root, "features": parents[-1].folder}
         if experiment.split_path is not None:
             inputs["split_path"] = Path(experiment.split_path)
-        if experiment.fine_tune or representation == "logmel-cnn":
-            inputs["student_dir"] = train.folder
-            parents = (*parents, train)
+        if experiment.fine_tune:
+            assert upstream  # the experiment was validated
+            inputs["student_dir"] = upstream.train.folder
+            parents = (*parents, upstream.train)
+        if representation == "logmel-cnn" and experiment.supervision != "labels":
+            teacher = self._add_embedding("teacher", experiment, dataset_root, parents[:-1], upstream)
+            inputs["teacher_features"] = teacher.folder
+            parents = (*parents, teacher)
+        idle = _idle(representation, experiment)
         for seed in experiment.classifier_seeds:
             one_of_several = f",seed={seed}" if len(experiment.classifier_seeds) > 1 else ""
             label = representation + one_of_several
-            self._add("06-train-classifier", experiment, inputs, parents, own_label=label, seed=seed)
+            own = {"own_label": label, "representation": representation, "seed": seed}
+            self._add("06-train-classifier", experiment, inputs, parents, idle=idle, **own)
 
     def add_report(self) -> None:
         """Add the report on all tasks so far."""
@@ -137,10 +157,11 @@ class _Builder:
         folder = self.output_dir / stage.name
         self.tasks[folder] = Task(stage, folder, {"run_dir": self.output_dir}, {}, tuple(self.tasks.values()))
 
-    def _roots(self, experiment: Experiment) -> tuple[Path, Path, tuple[Task, ...]]:
+    def _roots(self, experiment: Experiment) -> tuple[Path | None, Path, tuple[Task, ...]]:
         if not experiment.synthetic_street:
-            assert experiment.audio_root and experiment.dataset_root  # the experiment was validated
-            return Path(experiment.audio_root), Path(experiment.dataset_root), ()
+            assert experiment.dataset_root  # the experiment was validated
+            audio_root = None if experiment.audio_root is None else Path(experiment.audio_root)
+            return audio_root, Path(experiment.dataset_root), ()
         street = self._add("synthesize-street", experiment, {}, ())
         return street.folder / "upstream", street.folder / "sonyc_ust", (street,)
 
@@ -150,21 +171,20 @@ class _Builder:
         experiment: Experiment,
         dataset_root: Path,
         street: tuple[Task, ...],
-        reduction: Task | None,
-        train: Task,
-        export: Task,
+        upstream: _Upstream | None,
     ) -> Task:
         stage = "05-generate-embedding-samples"
         inputs = {"dataset_root": dataset_root}
-        if representation in ("teacher", "mfcc"):
+        if representation in WITHOUT_UPSTREAM:
             parents = street
         elif representation == "reduced":
-            assert reduction  # the experiment was validated
-            teacher = self._add_embedding("teacher", experiment, dataset_root, street, reduction, train, export)
-            inputs |= {"features": teacher.folder, "phi": reduction.folder / "phi.h5"}
-            parents = (*street, teacher, reduction)
+            assert upstream and upstream.reduction  # the experiment was validated
+            teacher = self._add_embedding("teacher", experiment, dataset_root, street, upstream)
+            inputs |= {"features": teacher.folder, "phi": upstream.reduction.folder / "phi.h5"}
+            parents = (*street, teacher, upstream.reduction)
         else:
-            model = export if representation == "student-int8" else train
+            assert upstream
+            model = upstream.export if representation == "student-int8" else upstream.train
             inputs |= {"model": model.folder}
             parents = (*street, model)
         return self._add(stage, experiment, inputs, parents, own_label=representation, representation=representation)
@@ -176,21 +196,32 @@ class _Builder:
         inputs: Mapping[str, Path],
         parents: tuple[Task, ...],
         own_label: str = "",
+        idle: tuple[str, ...] = (),
         **task_parameters: Any,
     ) -> Task:
+        """Add a task, unless it is there; `idle` are parameters of its stage that are of no account to it."""
         stage = STAGES[stage_name]
-        reached = self._axes_reaching(stage, parents)
+        own = set(self.axes) & set(stage.parameters).difference(idle)
+        reached = own.union(*(self._axes_reaching(parent) for parent in parents))
         swept = ",".join(f"{axis}={_word(getattr(experiment, axis))}" for axis in self.axes if axis in reached)
         label = " ".join(filter(None, (own_label, swept)))
         folder = self.output_dir / stage.name / label.replace(" ", ",")
         if folder not in self.tasks:
             parameters = parameters_of(stage, experiment, **task_parameters)
+            parameters |= {name: parameter_field(name).default for name in idle}
             self.tasks[folder] = Task(stage, folder, dict(inputs), parameters, parents, label)
         return self.tasks[folder]
 
-    def _axes_reaching(self, stage: Stage, parents: tuple[Task, ...]) -> set[str]:
-        reached = set(self.axes) & set(stage.parameters)
-        return reached.union(*(self._axes_reaching(parent.stage, parent.parents) for parent in parents))
+    def _axes_reaching(self, task: Task) -> set[str]:
+        reached = set(self.axes) & set(task.stage.parameters)
+        return reached.union(*(self._axes_reaching(parent) for parent in task.parents))
+
+
+def _idle(representation: str, experiment: Experiment) -> tuple[str, ...]:
+    """The parameters of 06 that are of no account to a representation."""
+    if representation != "logmel-cnn":
+        return CNN_PARAMETERS
+    return {"labels": ("temperature", "teacher_weight"), "embedding": ("temperature",)}.get(experiment.supervision, ())
 
 
 def _word(value: Any) -> str:

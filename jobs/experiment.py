@@ -2,8 +2,8 @@
 
 All keys are flat and each is a field of `Experiment`, so that `--set KEY=VALUE`, a YAML line, a
 program's `--key-name` flag and a column of a table all speak of the same thing by the same name.
-A key that takes one value may be given a list: that is a *sweep*, and `read_experiment` returns one
-experiment for each combination.
+A key that takes one value may be given a list, and one that takes a list a list of lists: that is a *sweep*, and
+`read_experiment` returns one experiment for each combination.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ SbatchOptions = Annotated[str, Field(pattern=r"^\s*(0[0-7]|\*)\s*:\s*-")]
 
 PAPER_STUDENTS = (512, 256, 128, 64)
 
+WITHOUT_UPSTREAM = frozenset({"teacher", "mfcc", "logmel-cnn"})
+"""The representations that need no upstream recordings."""
+IMAGE_HOP_S = 0.5
+"""Least hop between the images that a network is trained on: what overlaps more teaches it little."""
+
 
 class Experiment(BaseModel):
     """Every parameter of a run. The description of a field is the help of its command-line flag."""
@@ -59,7 +64,11 @@ class Experiment(BaseModel):
     street_clip_s: PositiveFloat = Field(4.0, description="Length of a synthetic annotated clip, s")
 
     # 00: the teacher's embeddings of the target domain
-    audio_root: str | None = Field(None, description="Upstream recordings: SENSOR/*.wav, recordings.csv, or ESC-50")
+    audio_root: str | None = Field(
+        None,
+        description="Upstream recordings: SENSOR/*.wav, recordings.csv, or ESC-50; not needed to judge the teacher, "
+        "mfcc and logmel-cnn",
+    )
     exclude_sensor: str | None = Field(None, description="A sensor whose recordings the upstream stages never hear")
     teacher: str = Field(
         "openl3_audio_mel256_env",
@@ -221,6 +230,13 @@ class Experiment(BaseModel):
         False, description="Choose the fold classifier's parameters among the training folds, for each judged fold"
     )
     logistic_c: PositiveFloat = Field(0.1, description="Inverse regularisation of the logistic regression, unsearched")
+    supervision: Literal["labels", "embedding", "soft_labels", "both"] = Field(
+        "labels",
+        description="What logmel-cnn learns from: the labels alone, or beside them the teacher's embeddings, its "
+        "softened class probabilities, or both; see classifier/cnn.py",
+    )
+    temperature: PositiveFloat = Field(4.0, description="By which the teacher's class probabilities are softened")
+    teacher_weight: Fraction = Field(0.5, description="The teacher's share of logmel-cnn's loss; the labels' the rest")
     classifier_seeds: tuple[int, ...] = Field((0,), description="Seeds of the classifier; one run each")
 
     # The Google Sheet that is kept up with the runs
@@ -238,7 +254,8 @@ class Experiment(BaseModel):
     @model_validator(mode="after")
     def _hang_together(self) -> Experiment:
         if not self.synthetic_street:
-            for key in ("audio_root", "dataset_root"):
+            needed = ("audio_root", "dataset_root") if self.needs_upstream else ("dataset_root",)
+            for key in needed:
                 if getattr(self, key) is None:
                     raise ValueError(f"{key} is missing; set it, or synthetic_street: true")
         if self.student_filters is None and self.student not in PAPER_STUDENTS:
@@ -257,9 +274,29 @@ class Experiment(BaseModel):
             raise ValueError("representations name 'reduced', which loads a pickled UMAP; say allow_pickle: true")
         if self.fine_tune and self.representations != ("student",):
             raise ValueError("fine_tune trains the student; representations can then be [student] only")
-        if contradiction := tagging_contradiction(self):
+        if contradiction := tagging_contradiction(self) or self._supervision_contradiction():
             raise ValueError(contradiction)
         return self
+
+    def _supervision_contradiction(self) -> str | None:
+        """Say what the supervision of logmel-cnn contradicts; None if nothing."""
+        if self.supervision == "labels":
+            return None
+        if "logmel-cnn" not in self.representations:
+            return f"supervision: {self.supervision} is that of logmel-cnn, which representations do not name"
+        if self.embedding_hop_size < IMAGE_HOP_S:
+            return (
+                f"supervision: {self.supervision} pairs the teacher's frames with images, of which there is one each "
+                f"{IMAGE_HOP_S} s; embedding_hop_size must be as much at least"
+            )
+        if self.fold_classifier == "svm" and self.supervision != "embedding":
+            return f"supervision: {self.supervision} needs class probabilities, which fold_classifier: svm has none of"
+        return None
+
+    @property
+    def needs_upstream(self) -> bool:
+        """Whether something that is judged comes of upstream recordings."""
+        return not WITHOUT_UPSTREAM.issuperset(self.representations)
 
     @property
     def sheet_variables(self) -> dict[str, str]:
@@ -296,11 +333,11 @@ def read_experiment(path: str | os.PathLike[str], overrides: Sequence[str] = ())
     for key in values:
         _check_key(key, str(path))
     values = _interpolate(values, str(path))
-    axes = tuple(key for key, value in values.items() if isinstance(value, list) and not takes_list(key))
+    axes = tuple(key for key, value in values.items() if _is_sweep(key, value))
     for axis in axes:
         if not values[axis]:
             raise InputError(f"{path}: the sweep over {axis} is empty.")
-    combinations = itertools.product(*(dict.fromkeys(values[axis]) for axis in axes))
+    combinations = itertools.product(*(dict.fromkeys(map(_hashable, values[axis])) for axis in axes))
     each = (values | dict(zip(axes, combination, strict=True)) for combination in combinations)
     return Sweep(axes, tuple(_validate(combined, str(path)) for combined in each))
 
@@ -336,6 +373,17 @@ def tagging_contradiction(keys: Any) -> str | None:
 def takes_list(key: str) -> bool:
     """Say whether one value of `key` is itself a list."""
     return any(typing.get_origin(option) is tuple for option in _options(Experiment.model_fields[key].annotation))
+
+
+def _is_sweep(key: str, value: Any) -> bool:
+    """Whether a list stands for several values of a key; where one value is a list, that is a list of lists."""
+    if not isinstance(value, list):
+        return False
+    return not takes_list(key) or (bool(value) and all(isinstance(each, list) for each in value))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:

@@ -94,6 +94,9 @@ def parameters_of(stage: Stage, experiment: Experiment, **task_parameters: Any) 
     }
 
 
+CNN_PARAMETERS = ("student", "student_filters", "student_head", "supervision", "temperature", "teacher_weight")
+"""Those of 06 that are only of account to logmel-cnn, the network that is trained there."""
+
 _INPUT_REPRESENTATION = ("asr", "num_mels", "num_dft", "hop_len", "fmax")
 _TEACHER = (
     "teacher",
@@ -258,10 +261,12 @@ _STAGES = (
             Input("dataset_root", "folder of the downstream data set"),
             Input("features", "folder of 05: one embedding file a clip"),
             Input("split_path", "CSV or JSON that replaces the splits of the annotations", required=False),
-            Input("student_dir", "folder of 03: the student to fine-tune, or the shape of logmel-cnn", required=False),
+            Input("student_dir", "folder of 03: the student to fine-tune", required=False),
+            Input("teacher_features", "folder of 05: what the teacher of logmel-cnn says of the clips", required=False),
         ),
         parameters=(
             "dataset",
+            "representation",
             *_TAGGING,
             "num_hidden_layers",
             "hidden_layer_size",
@@ -275,6 +280,7 @@ _STAGES = (
             "clip_statistics",
             "parameter_search",
             "logistic_c",
+            *CNN_PARAMETERS,
             "seed",
         ),
     ),

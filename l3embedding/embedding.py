@@ -24,6 +24,8 @@ from l3embedding.model_files import KerasAudioModel, is_full_model, load_keras_f
 from l3embedding.plugged import PluggedTeacher, is_plugged, load_plugged
 from l3embedding.teachers import UNKNOWN_LICENCE, EmbeddingModel, KerasEmbeddingModel
 from l3embedding.tflite import TFLiteEmbeddingModel
+from l3embedding.vggish import NAMES as VGGISH_NAMES
+from l3embedding.vggish import VGGISH, is_vggish, load_vggish, locate_vggish
 from l3embedding.weights import (
     GIT_BLOBS,
     Architecture,
@@ -115,8 +117,8 @@ def load_model(
     Parameters
     ----------
     model
-        An official name (`openl3_audio_mel256_env`, `edgel3_sea_ust_audio_emb_64`, ...), a file of
-        such weights (`.h5`, `.h5.gz`), a student's folder, a `.keras`, `.h5` or `.tflite` file (see
+        An official name (`openl3_audio_mel256_env`, `edgel3_sea_ust_audio_emb_64`, `vggish`, ...), a file of
+        such weights (`.h5`, `.h5.gz`, VGGish's `.ckpt`), a student's folder, a `.keras`, `.h5` or `.tflite` file (see
         `l3embedding.model_files`), or a callable of one's own, `package.module:callable` (see
         `l3embedding.plugged`). Without it, the next ones name it.
     input_repr, content_type, model_type, emb_dim, retrain_type, sparsity
@@ -148,11 +150,17 @@ def load_model(
     if str(model) in GIT_BLOBS:
         require_embedding_size(str(model), embedding_size)
         model = locate_weights(str(model), search, download)
+    vggish = str(model) if str(model) in VGGISH_NAMES else VGGISH
+    if str(model) in VGGISH_NAMES:
+        model = locate_vggish(search, download)
     path = Path(model)
     if path.is_dir():
         path = _file_in(path)
     if not path.is_file():
-        raise InputError(f"{model} is neither a file nor an official model; those are {', '.join(GIT_BLOBS)}.")
+        names = ", ".join([*GIT_BLOBS, *VGGISH_NAMES])
+        raise InputError(f"{model} is neither a file nor an official model; those are {names}.")
+    if is_vggish(path):
+        return _of_size(load_vggish(path, vggish, batch_size), embedding_size)
     if path.suffix == ".tflite":
         return _of_size(_checked(TFLiteEmbeddingModel(path), batch_size), embedding_size)
     if path.suffix == ".keras" or (path.suffix == ".h5" and not official_name(path) and is_full_model(path)):

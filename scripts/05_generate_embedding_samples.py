@@ -11,21 +11,21 @@ from typing import Any
 from data.clip_embeddings import CLIPS
 from data.datasets import DATASETS
 from data.errors import InputError
+from jobs.experiment import IMAGE_HOP_S
 from l3embedding.clips import LogMelImages, embed_clips, reduce_clips
 from l3embedding.embedding import load_model
-from l3embedding.frontend import student_representation
+from l3embedding.frontend import InputRepresentation, student_representation
 from l3embedding.mfcc import MfccModel
 from l3embedding.reduction import load_reduction
 from l3embedding.teachers import EmbeddingModel
 from scripts.program import load_teacher, run_stage
 
-IMAGE_HOP_S = 0.5
-"""Least hop between the images that a network is trained on: what overlaps more teaches it little."""
-
 
 def generate(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
     """Embed with the teacher, a student or MFCCs, or reduce the teacher's embeddings; see `l3embedding.clips`."""
-    needed = {"teacher": [], "mfcc": [], "reduced": ["features", "phi"]}.get(parameters.representation, ["model"])
+    needed = {"teacher": [], "mfcc": [], "logmel-cnn": [], "reduced": ["features", "phi"]}.get(
+        parameters.representation, ["model"]
+    )
     if missing := [name for name in needed if name not in inputs]:
         raise InputError(f"--{missing[0]} is missing; representation {parameters.representation} needs it.")
     clips = parameters.share.of(DATASETS[parameters.dataset].read(inputs["dataset_root"])["path"].tolist())
@@ -61,19 +61,20 @@ def _load(parameters: SimpleNamespace, inputs: Mapping[str, Path]) -> EmbeddingM
         return load_teacher(parameters)
     if parameters.representation == "mfcc":
         return MfccModel()
-    student = _load_student(parameters, inputs)
-    return LogMelImages(student) if parameters.representation == "logmel-cnn" else student
-
-
-def _load_student(parameters: SimpleNamespace, inputs: Mapping[str, Path]) -> EmbeddingModel:
-    """Load a student, and refuse one that hears something else than the parameters say."""
-    model = load_model(inputs["model"], batch_size=parameters.teacher_batch_size)
     said = student_representation(
         parameters.asr, parameters.num_mels, parameters.num_dft, parameters.hop_len, parameters.fmax
     )
+    if parameters.representation == "logmel-cnn":
+        return LogMelImages(said)
+    return _load_student(inputs["model"], said, parameters.teacher_batch_size)
+
+
+def _load_student(path: Path, said: InputRepresentation, batch_size: int) -> EmbeddingModel:
+    """Load a student, and refuse one that hears something else than the parameters say."""
+    model = load_model(path, batch_size=batch_size)
     heard = getattr(model, "representation", said)
     if heard != said:
-        raise InputError(f"{inputs['model']} hears {heard}, but the parameters say {said}.")
+        raise InputError(f"{path} hears {heard}, but the parameters say {said}.")
     return model
 
 

@@ -31,7 +31,7 @@ def add_command(commands: Any) -> None:
         "names",
         metavar="NAME",
         nargs="+",
-        help="sonyc-ust, us8k, esc50, dcase2013; openl3, edgel3, or names as `sea models` has them",
+        help="sonyc-ust, us8k, esc50, dcase2013; openl3, edgel3, vggish, or names as `sea models` has them",
     )
     fetch.add_argument("--to", metavar="DIR", type=Path, help="folder of the data sets (default: datasets)")
     fetch.add_argument("--keep-archives", action="store_true", help="leave the archives beside what was in them")
@@ -40,6 +40,8 @@ def add_command(commands: Any) -> None:
 def fetch_all(arguments: argparse.Namespace) -> None:
     """Fetch official weights into the cache, or data sets into DIR/NAME; what is there already is verified and kept."""
     from data.datasets import DATASETS
+    from l3embedding.vggish import NAMES as VGGISH_NAMES
+    from l3embedding.vggish import load_vggish, locate_vggish
     from l3embedding.weights import GIT_BLOBS, cache_dir, locate_weights
 
     groups = {
@@ -48,14 +50,19 @@ def fetch_all(arguments: argparse.Namespace) -> None:
     }
     for asked in arguments.names:
         key = asked.replace("-", "_")
-        if key not in DATASETS and asked not in groups and asked not in GIT_BLOBS:
-            known = ", ".join([*(name.replace("_", "-") for name in DATASETS), *groups])
+        if key not in DATASETS and asked not in (*groups, *GIT_BLOBS, *VGGISH_NAMES):
+            known = ", ".join([*(name.replace("_", "-") for name in DATASETS), *groups, VGGISH_NAMES[0]])
             raise InputError(f"{asked!r} is neither one of {known} nor a name that `sea models` lists.")
         if key in DATASETS:
             fetch_dataset(DATASETS[key], (arguments.to or Path("datasets")) / key, arguments.keep_archives)
             continue
         if arguments.to:
             raise InputError(f"--to is for data sets; weights go to {cache_dir()}, which $L3EMBEDDING_CACHE replaces.")
+        if asked in VGGISH_NAMES:
+            path = locate_vggish()
+            load_vggish(path)  # of which the names and shapes are all that can be verified
+            print(path)
+            continue
         for name in groups.get(asked, [asked]):
             print(locate_weights(name))
 

@@ -38,7 +38,7 @@ def list_models(arguments: argparse.Namespace) -> None:
     """List the official models: name, size, dimension, licence, and whether the weights are in the cache."""
     from l3embedding.weights import GIT_BLOBS, architecture_of, cache_dir, licence_of
 
-    lines = []
+    lines: list[dict[str, Any]] = []
     for name in GIT_BLOBS:
         architecture = architecture_of(name)
         path = cache_dir() / f"{name}.h5.gz"
@@ -54,8 +54,12 @@ def list_models(arguments: argparse.Namespace) -> None:
                 "cached": "yes" if path.is_file() else "",
             }
         )
+    lines += _vggish_lines(cache_dir())
     print_table(lines)
-    print(f"# cache: {cache_dir()}; of https://github.com/marl/openl3 and https://github.com/ksangeeta2429/edgel3")
+    print(
+        f"# cache: {cache_dir()}; of https://github.com/marl/openl3, https://github.com/ksangeeta2429/edgel3 and "
+        "https://github.com/tensorflow/models"
+    )
 
 
 def embed_audio(arguments: argparse.Namespace) -> None:
@@ -79,6 +83,20 @@ def embed_audio(arguments: argparse.Namespace) -> None:
         raise InputError(f"Not one of the {len(jobs)} files could be embedded; the first: {skipped[0]['reason']}")
     if not arguments.quiet:
         print(f"{len(jobs) - len(skipped)} of {len(jobs)} files are embedded")
+
+
+def _vggish_lines(cache: Path) -> list[dict[str, Any]]:
+    """VGGish without and with its last ReLU, which are of the same file."""
+    from l3embedding.vggish import FILES, LICENCE, N_MELS, NAMES, SAMPLE_RATE, UNITS, parameter_count
+
+    line = {
+        "MB": round(4e-6 * parameter_count(), 1),
+        "dimension": str(UNITS[-1]),
+        "hears": f"{SAMPLE_RATE} Hz, {N_MELS} bins",
+        "licence": LICENCE,
+        "cached": "yes" if any((cache / name).is_file() for name in FILES) else "",
+    }
+    return [{"model": name} | line for name in NAMES]
 
 
 def _parameters(architecture: Any) -> int:

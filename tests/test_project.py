@@ -125,7 +125,7 @@ def _run_sea(command: str, words: list[str], small_run: Path, tmp_path: Path, re
     """Run a `sea` command at a small size; those on Slurm and those that look at a run share a folder."""
     on_slurm = "--executor slurm" in command or words[0] in ("logs", "cancel") or words == ["status"]
     sizes, folder, environment, expected = SMALL, small_run, os.environ, SAID[words[0]]
-    if "audio_root=" in command:
+    if "_root=" in command:
         sizes, folder = SMALL_REAL, tmp_path / "real"
         root = str(request.getfixturevalue("shared")) if "../shared/data" in command else str(tmp_path)
         words = [word.replace("../shared/data", root).replace("=PATH", f"={root}") for word in words]
@@ -135,7 +135,7 @@ def _run_sea(command: str, words: list[str], small_run: Path, tmp_path: Path, re
         expected = "are queued" if words[0] == "run" else expected
         if words[0] == "logs":
             cluster.wait_until((folder / "03-train-approx-embedding" / "history.csv").is_file)
-    real_size = "paper/" in command or "out_of_domain" in command
+    real_size = any(name in command for name in ("paper/", "out_of_domain", "cerutti"))
     if real_size:
         # The real size costs nothing until it runs; the test's nodes are small.
         sizes = ["sbatch=[]"]

@@ -78,13 +78,18 @@ class Judged:
         return self.origin["05-generate-embedding-samples"]
 
     @property
+    def model(self) -> Run:
+        """The run whose results say how large the model is: that of 06, if the model was trained there, or of 05."""
+        return self.run if "size_mb" in self.run.results else self.embedding
+
+    @property
     def embedding_size(self) -> int:
         """Dimension of the embedding."""
-        return self.embedding.results["embedding_size"]
+        return self.model.results["embedding_size"]
 
     def parameter(self, name: str) -> Any:
-        """A parameter of any stage that led there; None if no stage has it."""
-        return next((run.parameters[name] for run in self.origin.values() if name in run.parameters), None)
+        """A parameter of the first stage that led there and has it; None if none has."""
+        return next((run.parameters[name] for run in reversed(self.origin.values()) if name in run.parameters), None)
 
     def result(self, stage: str, name: str) -> Any:
         """A result of a stage that led there; None if there is none."""
@@ -156,7 +161,7 @@ def _variant(one: Judged, judged: list[Judged]) -> str:
     """Name the parameters in which runs of one representation differ, where they leave the paper's settings."""
     peers = [each for each in judged if each.representation == one.representation]
     # A table has other columns for these.
-    names = [name for name in Experiment.model_fields if name not in ("student", "student_filters")]
+    names = [name for name in Experiment.model_fields if name not in ("student", "student_filters", "supervision")]
     swept = [name for name in names if len({str(each.parameter(name)) for each in peers}) > 1]
     return ", ".join(
         f"{name}={one.parameter(name)}"

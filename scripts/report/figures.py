@@ -16,7 +16,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scripts.report.collect import Report
-from scripts.report.tables import class_scores, floor, main_score, of_dataset, row_name, scores, student_name
+from scripts.report.tables import (
+    class_scores,
+    floor,
+    kind_name,
+    main_score,
+    of_dataset,
+    row_name,
+    scores,
+    student_name,
+)
 from scripts.sonyc_ust import CURVES
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
@@ -50,6 +59,7 @@ def all_figures(report: Report) -> list[Picture]:
     with plt.rc_context(_STYLE):
         draws = (
             score_figure,
+            size_figure,
             class_figure,
             confusion_figure,
             curve_figure,
@@ -81,6 +91,29 @@ def score_figure(report: Report) -> Picture | None:
     metric = f"micro-AUPRC on {clips}" if of_dataset(report, "sonyc_ust") else "accuracy"
     axes.set_xlabel(metric)
     return _picture(figure, f"{metric[0].upper()}{metric[1:]}; dashed, what knowing nothing gives.")
+
+
+def size_figure(report: Report) -> Picture | None:
+    """Score against the size of the model; what differs in its size alone is joined."""
+    sized = [each for each in report.judged if each.model.results.get("size_mb")]
+    if len({each.model.results["size_mb"] for each in sized}) < 2:
+        return None
+    figure, axes = plt.subplots(figsize=(7, 4))
+    kinds = list(dict.fromkeys(map(kind_name, sized)))
+    for kind, color in zip(kinds, _cycle(len(kinds)), strict=True):
+        of_kind = [each for each in sized if kind_name(each) == kind]
+        by_size = scores(of_kind, lambda each: each.model.results["size_mb"], main_score)
+        sizes = sorted(by_size)
+        axes.plot(sizes, [by_size[size].mean for size in sizes], color=color, marker="o", label=kind)
+    axes.axhline(floor(report), color=COLORS[3], linestyle="--", linewidth=1.2)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("size (MB)")
+    metric = "micro-AUPRC" if of_dataset(report, "sonyc_ust") else "accuracy"
+    axes.set_ylabel(metric)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return _picture(figure, f"Size against {metric}; dashed, what knowing nothing gives.")
 
 
 def class_figure(report: Report) -> Picture | None:

@@ -9,12 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from jobs.experiment import WITHOUT_UPSTREAM
 from scripts.report import paper
 from scripts.report.collect import Judged, Report, Run
 from scripts.report.differences import NOTE as DIFFERENCES_NOTE
 from scripts.report.differences import compare
 
 NONE = "-"
+_SUPERVISION = {
+    "labels": "from labels alone",
+    "embedding": "taught by embeddings",
+    "soft_labels": "taught by softened labels",
+    "both": "taught by embeddings and softened labels",
+}
 _MAX_PAIRED_ROWS = 6
 """Of more rows, only the first is compared with each other one."""
 
@@ -149,12 +156,14 @@ def fold_table(report: Report) -> Table:
 
 def _how_judged(judged: list[Judged]) -> str:
     """Say of a table by folds what judged them, and whether phi and the student had heard them."""
-    kinds = dict.fromkeys(str(each.run.parameters.get("fold_classifier")) for each in judged)
+    kinds = dict.fromkeys(str(each.run.results["classifier"]) for each in judged)
     taught = f"Each fold is judged by a classifier ({', '.join(kinds)}) that the clips of the others taught."
-    if any(each.parameter("fold_classifier") == "logistic" for each in judged) and len(kinds) == 1:
+    if list(kinds) == ["logistic"]:
         taught = "Each fold is judged by a logistic regression on the clips of the others."
     excluded = sorted({str(each.parameter("exclude_sensor")) for each in judged} - {"None"})
     heard = f"all folds but {', '.join(excluded)}" if excluded else "all folds"
+    if WITHOUT_UPSTREAM.issuperset(each.representation for each in judged):
+        return taught
     if any(_has_heard(each) for each in judged):
         return f"{taught} Phi and the student were fitted on the audio of {heard}, without its labels."
     return f"{taught} Phi and the student never heard this data set: it lies out of their domain."
@@ -310,6 +319,14 @@ def row_name(each: Judged) -> str:
     return ", ".join(filter(None, (_model_name(each), each.variant)))
 
 
+def kind_name(each: Judged) -> str:
+    """What a row is, whatever its size."""
+    kind = each.representation
+    if kind == "logmel-cnn":
+        kind = f"log-mel CNN {_SUPERVISION[each.run.parameters['supervision']]}"
+    return ", ".join(filter(None, (kind, each.variant)))
+
+
 def _model_name(each: Judged) -> str:
     if each.representation == "teacher":
         is_paper = str(each.parameter("teacher")).startswith("openl3_audio_mel256_env")
@@ -321,9 +338,9 @@ def _model_name(each: Judged) -> str:
         return f"phi(teacher), {each.embedding_size}-d"
     if each.representation == "mfcc":
         return str(each.embedding.results["model_name"])
-    name = student_name(each.origin["03-train-approx-embedding"])
     if each.representation == "logmel-cnn":
-        return f"log-mel CNN of {name}'s size, from labels alone"
+        return f"log-mel CNN of {student_name(each.run)}'s size, {_SUPERVISION[each.run.parameters['supervision']]}"
+    name = student_name(each.origin["03-train-approx-embedding"])
     return name if each.representation == "student" else f"{name}, 8 bits"
 
 
@@ -335,7 +352,7 @@ def student_name(run: Run) -> str:
 
 
 def _size(each: Judged) -> tuple[str, str, str]:
-    results: Mapping[str, Any] = each.embedding.results
+    results: Mapping[str, Any] = each.model.results
     sizes = [results.get("size_mb"), results.get("activation_mb")]
     # What a network learns from images has no embedding.
     dimension = NONE if each.representation == "logmel-cnn" else str(each.embedding_size)

@@ -80,16 +80,57 @@ def test_a_network_from_labels_alone_has_the_students_architecture_and_its_own_i
     tasks = {
         task.name: task for task in _chain((), Experiment(**SETTINGS, dataset="us8k", representations=representations))
     }
-    train = tasks["03-train-approx-embedding"]
     judged = tasks["06-train-classifier logmel-cnn"]
-    assert (
-        judged.inputs["student_dir"]
-        == train.folder
-        == tasks["05-generate-embedding-samples logmel-cnn"].inputs["model"]
-    )
-    assert train in judged.parents
-    assert set(tasks["05-generate-embedding-samples mfcc"].inputs) == {"dataset_root"}
-    assert "model" not in tasks["06-train-classifier mfcc"].inputs
+    assert judged.parameters["student"] == tasks["03-train-approx-embedding"].parameters["student"]
+    assert judged.inputs["features"] == tasks["05-generate-embedding-samples logmel-cnn"].folder
+    for name in representations:
+        assert set(tasks[f"05-generate-embedding-samples {name}"].inputs) == {"dataset_root"}
+        assert set(tasks[f"06-train-classifier {name}"].inputs) == {"dataset_root", "features"}
+
+
+DISTILLED = {"name": "x", "dataset_root": "/us8k", "dataset": "us8k", "embedding_hop_size": 0.96}
+
+
+def test_what_needs_no_upstream_recordings_is_judged_without_them():
+    tasks = _chain((), Experiment(**DISTILLED, representations=["teacher", "mfcc", "logmel-cnn"]))
+    assert {task.stage.number for task in tasks} == {5, 6, 7}
+
+
+def test_a_sweep_over_supervision_judges_the_teacher_once_and_embeds_once():
+    swept = [
+        Experiment(**DISTILLED, representations=["teacher", "logmel-cnn"], supervision=supervision, student=student)
+        for supervision in ("labels", "embedding", "both")
+        for student in (128, 64)
+    ]
+    tasks = {task.name: task for task in _chain(("supervision", "student"), *swept)}
+    embedded = [name for name in tasks if name.startswith("05")]
+    assert embedded == ["05-generate-embedding-samples teacher", "05-generate-embedding-samples logmel-cnn"]
+    judged = {name.partition(" ")[2]: task for name, task in tasks.items() if name.startswith("06")}
+    assert set(judged) == {"teacher"} | {
+        f"logmel-cnn supervision={supervision},student={student}"
+        for supervision in ("labels", "embedding", "both")
+        for student in (128, 64)
+    }
+    taught = judged["logmel-cnn supervision=both,student=64"]
+    assert taught.inputs["teacher_features"] == tasks[embedded[0]].folder
+    assert tasks[embedded[0]] in taught.parents
+    assert (taught.parameters["supervision"], taught.parameters["student"]) == ("both", 64)
+    assert "teacher_features" not in judged["logmel-cnn supervision=labels,student=64"].inputs
+
+
+def test_a_temperature_is_of_account_to_softened_labels_alone():
+    swept = [
+        Experiment(**DISTILLED, representations=["logmel-cnn"], supervision=supervision, temperature=temperature)
+        for supervision in ("labels", "embedding", "soft_labels")
+        for temperature in (2, 8)
+    ]
+    judged = [task.label for task in _chain(("supervision", "temperature"), *swept) if task.stage.number == 6]
+    assert judged == [
+        "logmel-cnn supervision=labels",
+        "logmel-cnn supervision=embedding",
+        "logmel-cnn supervision=soft_labels,temperature=2.0",
+        "logmel-cnn supervision=soft_labels,temperature=8.0",
+    ]
 
 
 def test_several_seeds_are_several_classifiers_on_one_embedding():

@@ -45,6 +45,7 @@ def test_the_defaults_are_the_papers():
         ("audio_root=null", "audio_root is missing"),
         ("approx_mode=mse", "representations name 'reduced'"),
         ("representations=[logmel-cnn]", "representations name 'logmel-cnn', which needs a data set with folds"),
+        ("supervision=both", "supervision: both is that of logmel-cnn, which representations do not name"),
         ("student=[]", "the sweep over student is empty"),
         ("dataset_root=${nowhere}", "refers to 'nowhere'"),
         ("num_epochs", "write KEY=VALUE"),
@@ -71,6 +72,27 @@ def test_a_list_for_a_single_value_is_a_sweep_and_for_a_list_is_not(experiment_f
         ("random", 64),
     ]
     assert sweep.experiments[0].classifier_seeds == (0, 1)
+
+
+def test_for_a_key_that_takes_a_list_a_list_of_lists_is_a_sweep(experiment_file):
+    sweep = read_experiment(experiment_file, ["student_filters=[[2, 128], [4, 128]]", "classifier_seeds=[3]"])
+    assert sweep.axes == ("student_filters",)
+    assert [each.student_filters for each in sweep.experiments] == [(2, 128), (4, 128)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["embedding_hop_size=0.1"], "embedding_hop_size must be as much at least"),
+        (["fold_classifier=svm"], "needs class probabilities, which fold_classifier: svm has none of"),
+        (["representations=[logmel-cnn, student]", "audio_root=null"], "audio_root is missing"),
+    ],
+)
+def test_a_supervision_that_cannot_be_is_refused(experiment_file, overrides, said):
+    settings = ["dataset=us8k", "representations=[logmel-cnn]", "supervision=soft_labels", "embedding_hop_size=0.5"]
+    assert not read_experiment(experiment_file, settings).experiments[0].needs_upstream
+    with pytest.raises(InputError, match=said):
+        read_experiment(experiment_file, settings + overrides)
 
 
 def test_a_value_may_refer_to_another_key(experiment_file):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import re
 import shutil
 import tarfile
 import zipfile
@@ -18,6 +19,7 @@ import soundfile
 from data.datasets import DATASETS, RemoteFile
 from data.errors import InputError
 from jobs.experiment import Experiment
+from l3embedding.weights import CACHE_VARIABLE
 from scripts import fetch
 from scripts.fetch import fetch_dataset
 from scripts.sea import main
@@ -165,13 +167,23 @@ def test_the_room_is_said_beforehand_and_too_little_is_refused(server, tmp_path,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["us9k"], "'us9k' is neither one of sonyc-ust, us8k, esc50, dcase2013, openl3, edgel3"),
+        (["us9k"], "'us9k' is neither one of sonyc-ust, us8k, esc50, dcase2013, openl3, edgel3, vggish"),
         (["edgel3", "--to", "x"], "--to is for data sets"),
     ],
 )
 def test_a_mistake_is_a_sentence(arguments, said, capsys):
     assert main(["fetch", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_vggish_is_fetched_and_refused_if_it_is_something_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    with FileServer({"/vggish_model.ckpt": b"<html>a page for those who log in</html>"}).running() as server:
+        monkeypatch.setattr("l3embedding.vggish.URL", f"{server.url}/vggish_model.ckpt")
+        assert main(["fetch", "vggish"]) == 2
+    assert f"{tmp_path}/vggish_model.ckpt is no TensorFlow checkpoint" in capsys.readouterr().err
+    assert main(["models"]) == 0
+    assert re.search(r"vggish +288.6 +128 +16000 Hz, 64 bins +apache-2.0 +yes", capsys.readouterr().out)
 
 
 def test_every_data_set_is_a_value_of_the_experiments_key():

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib
 import logging
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
+from classifier.cnn import CnnClassifier
 from data.clip_embeddings import read_embedding
 from data.files import read_json
 from l3embedding.frontend import student_representation
-from l3embedding.networks import embedding_model, l3_audio_network
+from l3embedding.networks import embedding_model, l3_audio_network, model_size
 from scripts.program import run_stage
+from tests.support.vggish_files import random_arrays, write_keras_port
 
 RATES = (8000, 16_000, 44_100)
 
@@ -59,12 +62,33 @@ def _run(stage: str, output_dir, us8k, *words: object):
     return read_json(output_dir / "done.json")["results"]
 
 
+def _embed_with_vggish(us8k, weights, folder, hop_size):
+    """Stage 05 with a seeded random VGGish, of which there are the convolutions alone."""
+    words = ("--representation", "teacher", "--teacher", "vggish", "--weights-dirs", weights)
+    return _run("05-generate-embedding-samples", folder, us8k, *words, "--embedding-hop-size", hop_size)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    write_keras_port(folder / "vggish.h5", random_arrays(np.random.default_rng(0)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher_features(us8k, weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher")
+    results = _embed_with_vggish(us8k, weights, folder, 0.5)
+    assert (results["model_name"], results["embedding_size"], results["clips"]) == ("vggish", 512, 17)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def features(us8k, student, tmp_path_factory):
     """Representation to its folder of embeddings and its results."""
     root, found = tmp_path_factory.mktemp("features"), {}
     for name in ("student", "mfcc", "logmel-cnn"):
-        model = () if name == "mfcc" else ("--model", student)
+        model = ("--model", student) if name == "student" else ()
         words = ("--representation", name, "--embedding-hop-size", 0.25, *model)
         found[name] = root / name, _run("05-generate-embedding-samples", root / name, us8k, *words)
     return found
@@ -83,7 +107,7 @@ def test_the_baselines_pass_through_the_same_stages(features):
     assert read_embedding(folder / "clips" / "1-1.npz")[0].shape == (3, 275)
     assert results["size_mb"] == 0
     folder, results = features["logmel-cnn"]
-    assert read_embedding(folder / "clips" / "1-1.npz")[0].shape == (2, 64 * 50)
+    assert read_embedding(folder / "clips" / "1-1.npz")[0].shape == (2, 64, 50, 1)
     assert results["embedding_size"] == 64 * 50
 
 
@@ -97,13 +121,11 @@ def test_the_baselines_pass_through_the_same_stages(features):
         ("logmel-cnn", ["--classifier-epochs", "4", "--classifier-learning-rate", "0.01"], 0.3),
     ],
 )
-def test_each_way_of_judging_ends_with_tables(
-    features, us8k, student, tmp_path, caplog, representation, settings, least
-):
+def test_each_way_of_judging_ends_with_tables(features, us8k, tmp_path, caplog, representation, settings, least):
     folder, _ = features[representation]
-    model = ["--student-dir", student] if representation == "logmel-cnn" else []
+    network = ["--representation", representation, "--student", 8, "--student-filters", 2, 2, 4, 8]
     with caplog.at_level(logging.WARNING):
-        results = _run("06-train-classifier", tmp_path / "06", us8k, "--features", folder, *settings, *model)
+        results = _run("06-train-classifier", tmp_path / "06", us8k, "--features", folder, *settings, *network)
     assert "gone.wav" in caplog.text and "3-5.wav has no embedding" in caplog.text
     assert results["clips"] == 17
     assert results["accuracy"] >= least
@@ -116,3 +138,49 @@ def test_each_way_of_judging_ends_with_tables(
     assert confusion.to_numpy().sum() == 17
     assert np.trace(confusion.to_numpy()) == right.sum()
     assert bool(results["parameters"]) == ("--parameter-search" in settings)
+
+
+CNN = ["--representation", "logmel-cnn", "--student", 8, "--student-filters", 2, 2, 4, 8]
+BRIEFLY = ["--classifier-epochs", 3, "--classifier-learning-rate", 0.01]
+
+
+def test_a_teacher_teaches_and_is_not_asked_about_a_judged_fold(
+    features, teacher_features, us8k, tmp_path, monkeypatch
+):
+    """Other embeddings of fold 1 change what is learned for the other folds, and nothing for fold 1."""
+    other = tmp_path / "other"
+    shutil.copytree(teacher_features / "clips", other / "clips")
+    rng = np.random.default_rng(0)
+    for path in (other / "clips").glob("1-*.npz"):
+        embedding, timestamps = read_embedding(path)
+        np.savez(path, embedding=rng.normal(0, 100, embedding.shape).astype("f4"), timestamps=timestamps)
+    fitted = []
+    monkeypatch.setattr(CnnClassifier, "predict", _remembering(CnnClassifier.predict, fitted))
+    for name, teacher in (("a", teacher_features), ("b", other)):
+        inputs = ["--features", features["logmel-cnn"][0], "--teacher-features", teacher]
+        results = _run("06-train-classifier", tmp_path / name, us8k, *inputs, *CNN, *BRIEFLY, "--supervision", "both")
+    first, second = fitted[:3], fitted[3:]
+    np.testing.assert_array_equal(first[0], second[0])
+    assert all((a != b).any() for a, b in zip(first[1:], second[1:], strict=True))
+    size = model_size(l3_audio_network((64, 50, 1), (2, 2, 4, 8), "linear"))
+    assert (results["embedding_size"], results["size_mb"]) == (8, size.size_mb)
+    assert (results["clips"], set(results["fold_accuracy"])) == (17, {"1", "2", "3"})
+
+
+def _remembering(predict, fitted):
+    def predict_and_remember(self, clips):
+        fitted.append(self.model_.get_layer("logits").get_weights()[0])
+        return predict(self, clips)
+
+    return predict_and_remember
+
+
+def test_a_teacher_whose_frames_are_others_is_refused_by_clip(features, weights, us8k, tmp_path, capsys):
+    _embed_with_vggish(us8k, weights, tmp_path / "teacher", 0.25)
+    program = importlib.import_module("scripts.06_train_classifier")
+    words = ["--output-dir", tmp_path / "06", "--dataset", "us8k", "--dataset-root", us8k, *CNN]
+    words += ["--supervision", "both", "--features", features["logmel-cnn"][0]]
+    for teacher, said in (([], "--teacher-features is missing"), ([tmp_path / "teacher"], "1-1.npz has 2 frames and")):
+        argv = list(map(str, words + (["--teacher-features", *teacher] if teacher else [])))
+        assert run_stage("06-train-classifier", program.classify, argv=argv) == 2
+        assert said in capsys.readouterr().err

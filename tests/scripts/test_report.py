@@ -11,6 +11,7 @@ import pytest
 
 from data.errors import InputError
 from scripts.report.collect import collect
+from scripts.report.figures import all_figures
 from scripts.report.page import write_report
 from scripts.report.tables import all_tables, summary
 
@@ -37,13 +38,14 @@ def _judged(root, label, model, score, dataset="sonyc_ust", seed=0, dataset_root
             "fold_accuracy": {"1": score, "2": score},
             "class_accuracy": CLASSES,
             "chance": 0.1,
+            "classifier": "logistic",
         }
     parameters = {"dataset": dataset, "seed": seed, "fold_classifier": "logistic"}
     _stage(
         root / "06-train-classifier" / f"{label}-{seed}",
         "06-train-classifier",
         parameters,
-        {"features": model, "dataset_root": dataset_root},
+        (model if isinstance(model, dict) else {"features": model}) | {"dataset_root": dataset_root},
         results,
     )
 
@@ -146,11 +148,37 @@ def test_seeds_on_folds_are_a_row_with_mean_and_spread(tmp_path, dataset):
     rows = _table(report, "Accuracy by fold").rows
     assert [row[0] for row in rows] == ["teacher (the model)", "the model", "chance"]
     assert rows[0][-2:] == ("0.750", "0.750 ± 0.071 (n = 2)")
-    assert "out of their domain" in _table(report, "Accuracy by fold").note
+    assert _table(report, "Accuracy by fold").note.endswith("by a logistic regression on the clips of the others.")
     assert _table(report, "Accuracy by class").header == ("Category", "teacher (the model)", "the model")
     assert _table(report, "Differences between rows").rows == [
         ("teacher (the model)", "the model", "+0.200", "-", "-", "1 seed: too few to tell")
     ]
+
+
+def test_a_student_that_labels_or_a_teacher_taught_is_a_row_with_its_own_size(tmp_path):
+    """Its size is that of the network which 06 trained, and the figure joins those of one supervision."""
+    teacher = _embedding(tmp_path, "teacher", "teacher", teacher="vggish")
+    _judged(tmp_path, "teacher", teacher, 0.75, dataset="us8k")
+    images = _embedding(tmp_path, "logmel-cnn", "logmel-cnn", teacher="vggish")
+    for supervision in ("labels", "both"):
+        for filters, size in (([8, 16], 0.5), ([2, 4], 0.05)):
+            label = f"{supervision}-{size}"
+            inputs = {"features": images} | ({"teacher_features": teacher} if supervision == "both" else {})
+            _judged(tmp_path, label, inputs, 0.6 + size / 10, dataset="us8k")
+            path = tmp_path / "06-train-classifier" / f"{label}-0" / "done.json"
+            record = json.loads(path.read_text())
+            record["parameters"] |= {"supervision": supervision, "student": filters[-1], "student_filters": filters}
+            record["results"] |= {"embedding_size": filters[-1], "size_mb": size, "activation_mb": 0.1}
+            path.write_text(json.dumps(record))
+    report = collect(tmp_path)
+    rows = {row[0]: row[1:] for row in _table(report, "Accuracy by fold").rows}
+    small = "log-mel CNN of Student 2-4's size"
+    assert rows[f"{small}, from labels alone"][:3] == ("4", "0.05", "0.10")
+    assert rows[f"{small}, taught by embeddings and softened labels"][-1] == "0.605"
+    assert rows["teacher (the model)"][1] == "1.60"
+    assert len(rows) == 6
+    (picture,) = [each for each in all_figures(report) if each.caption.startswith("Size against accuracy")]
+    assert "log-mel CNN from labels alone" in picture.svg
 
 
 def test_a_data_set_that_was_heard_upstream_is_said_to_be(tmp_path):
@@ -159,6 +187,9 @@ def test_a_data_set_that_was_heard_upstream_is_said_to_be(tmp_path):
     _judged(tmp_path, "reduced", student, 0.5, dataset="esc50", dataset_root="/esc")
     note = _table(collect(tmp_path), "Accuracy by fold").note
     assert "fitted on the audio of all folds, without its labels" in note
+    _judged(tmp_path / "elsewhere", "reduced", student, 0.5, dataset="us8k", dataset_root="/us8k")
+    _embedding(tmp_path / "elsewhere", "reduced", "reduced", {"features": heard})
+    assert "out of their domain" in _table(collect(tmp_path / "elsewhere"), "Accuracy by fold").note
 
 
 def test_what_is_unfinished_or_skipped_is_said(run, tmp_path):
