@@ -354,9 +354,7 @@ def student_name(run: Run) -> str:
 def _size(each: Judged) -> tuple[str, str, str]:
     results: Mapping[str, Any] = each.model.results
     sizes = [results.get("size_mb"), results.get("activation_mb")]
-    # What a network learns from images has no embedding.
-    dimension = NONE if each.representation == "logmel-cnn" else str(each.embedding_size)
-    return dimension, *(NONE if size is None else f"{size:.2f}" for size in sizes)
+    return str(each.embedding_size), *(NONE if size is None else f"{size:.2f}" for size in sizes)
 
 
 def _fits(fits: bool | None, limit: int) -> str:
