@@ -97,6 +97,8 @@ def test_every_command_of_the_readme_runs(command, small_run, tmp_path, request)
         words = [str(tmp_path / word) if word in ("recordings", "embeddings") else word for word in words]
         said = _run([*SEA, *words], env=os.environ | {"L3EMBEDDING_CACHE": str(shared / "sea64")})
         assert re.search("1 of 1 files are embedded|edgel3_sea_ust_audio_emb_64 .* yes", said), said
+    elif program == "sea" and words[0] == "students":
+        assert re.search(r"16-32-64-32 .* yes\n", _run([*SEA, *words]))
     elif program == "sea" and words[0] == "sensors":
         table = tmp_path / "SENSORS.csv"
         table.write_text("sensor,latitude,longitude\n" + "".join(f"s{i},{40 + i / 100},-74\n" for i in range(20)))
