@@ -67,6 +67,7 @@ setup(
         "l3embedding",
         "l3embedding.tracking",
         "scripts",
+        "scripts.downstream",
         "scripts.report",
     ],
     package_data={"scripts": ["*.j2"], "scripts.report": ["*.j2"]},

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from scripts.downstream.sonyc_ust import CURVES
 from scripts.report.collect import Report
 from scripts.report.tables import (
     class_scores,
@@ -26,7 +27,6 @@ from scripts.report.tables import (
     scores,
     student_name,
 )
-from scripts.sonyc_ust import CURVES
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")

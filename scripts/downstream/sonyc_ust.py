@@ -156,7 +156,7 @@ def _features(
         raise InputError("--fine-tune and --student-dir belong together: the student that made the features.")
     folder = inputs["features"] / CLIPS
     if parameters.fine_tune:
-        from scripts.fine_tuning import Tuning
+        from scripts.downstream.fine_tuning import Tuning
 
         audio = find_clips(inputs["dataset_root"], [*learned, *judged])
         learned, judged = ([clip for clip in clips if clip in audio] for clips in (learned, judged))
