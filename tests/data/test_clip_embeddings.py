@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 
-from data.clip_embeddings import embedding_path, read_embedding, stack_embeddings, write_embedding
+from data.clip_embeddings import check_paired, embedding_path, read_embedding, stack_embeddings, write_embedding
 from data.errors import InputError
 
 
@@ -81,3 +81,25 @@ def test_clips_whose_values_are_damaged_or_not_finite_are_left_out_by_name(clips
 def test_a_folder_without_embeddings_is_refused(tmp_path):
     with pytest.raises(InputError, match="Not one of 1 clips has an embedding"):
         stack_embeddings(tmp_path, ["a.wav"])
+
+
+@pytest.mark.parametrize(
+    ("times", "others", "paired"),
+    [
+        ([0, 0.96, 1.92], [0, 0.96, 1.92], True),
+        ([0, 0.96, 1.92], [0, 0.9599, 1.9201], True),
+        ([0, 0.96, 1.92], [0, 0.96], True),
+        ([0, 0.96, 1.92], [0], False),
+        ([0, 0.96, 1.92], [0, 0.5, 1.0], False),
+    ],
+)
+def test_two_files_of_a_clip_are_paired_if_their_frames_begin_together(tmp_path, times, others, paired):
+    for name, each in (("one", times), ("other", others)):
+        write_embedding(tmp_path / f"{name}.npz", np.zeros((len(each), 2), np.float32), np.array(each, float))
+    paths = tmp_path / "one.npz", tmp_path / "other.npz"
+    if paired:
+        check_paired(*paths)
+        check_paired(*reversed(paths))
+    else:
+        with pytest.raises(InputError, match=r"one.npz has 3 frames and .*other.npz"):
+            check_paired(*paths)
