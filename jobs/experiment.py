@@ -32,18 +32,15 @@ from pydantic import (
 )
 
 from data.errors import InputError
+from jobs.contradictions import contradictions
 
 Representation = Literal["teacher", "reduced", "student", "student-int8", "mfcc", "logmel-cnn"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 SbatchOptions = Annotated[str, Field(pattern=r"^\s*(0[0-7]|\*)\s*:\s*-")]
 
-PAPER_STUDENTS = (512, 256, 128, 64)
-
 WITHOUT_UPSTREAM = frozenset({"teacher", "mfcc", "logmel-cnn"})
 """The representations that need no upstream recordings."""
-IMAGE_HOP_S = 0.5
-"""Least hop between the images that a network is trained on: what overlaps more teaches it little."""
 
 
 class Experiment(BaseModel):
@@ -253,45 +250,9 @@ class Experiment(BaseModel):
 
     @model_validator(mode="after")
     def _hang_together(self) -> Experiment:
-        if not self.synthetic_street:
-            needed = ("audio_root", "dataset_root") if self.needs_upstream else ("dataset_root",)
-            for key in needed:
-                if getattr(self, key) is None:
-                    raise ValueError(f"{key} is missing; set it, or synthetic_street: true")
-        if self.student_filters is None and self.student not in PAPER_STUDENTS:
-            raise ValueError(f"student: {self.student} is none of the paper's {PAPER_STUDENTS}; give student_filters")
-        if self.student_filters is not None and self.student_filters[-1] != self.student:
-            raise ValueError(f"student_filters end in {self.student_filters[-1]}, but student is {self.student}")
-        if self.initial_student is not None and self.continue_from is not None:
-            raise ValueError("initial_student and continue_from are two ways to start; give one of them")
-        if self.fmax is not None and self.fmax > self.asr / 2:
-            raise ValueError(f"fmax: {self.fmax:g} Hz is above half of asr, {self.asr / 2:g} Hz")
-        if "logmel-cnn" in self.representations and self.dataset == "sonyc_ust":
-            raise ValueError("representations name 'logmel-cnn', which needs a data set with folds: esc50, us8k, ...")
-        if self.approx_mode == "mse" and "reduced" in self.representations:
-            raise ValueError("representations name 'reduced', but approx_mode: mse has no reduction")
-        if self.approx_mode == "umap" and "reduced" in self.representations and not self.allow_pickle:
-            raise ValueError("representations name 'reduced', which loads a pickled UMAP; say allow_pickle: true")
-        if self.fine_tune and self.representations != ("student",):
-            raise ValueError("fine_tune trains the student; representations can then be [student] only")
-        if contradiction := tagging_contradiction(self) or self._supervision_contradiction():
+        if contradiction := next(contradictions(self), None):
             raise ValueError(contradiction)
         return self
-
-    def _supervision_contradiction(self) -> str | None:
-        """Say what the supervision of logmel-cnn contradicts; None if nothing."""
-        if self.supervision == "labels":
-            return None
-        if "logmel-cnn" not in self.representations:
-            return f"supervision: {self.supervision} is that of logmel-cnn, which representations do not name"
-        if self.embedding_hop_size < IMAGE_HOP_S:
-            return (
-                f"supervision: {self.supervision} pairs the teacher's frames with images, of which there is one each "
-                f"{IMAGE_HOP_S} s; embedding_hop_size must be as much at least"
-            )
-        if self.fold_classifier == "svm" and self.supervision != "embedding":
-            return f"supervision: {self.supervision} needs class probabilities, which fold_classifier: svm has none of"
-        return None
 
     @property
     def needs_upstream(self) -> bool:
@@ -340,34 +301,6 @@ def read_experiment(path: str | os.PathLike[str], overrides: Sequence[str] = ())
     combinations = itertools.product(*(dict.fromkeys(map(_hashable, values[axis])) for axis in axes))
     each = (values | dict(zip(axes, combination, strict=True)) for combination in combinations)
     return Sweep(axes, tuple(_validate(combined, str(path)) for combined in each))
-
-
-def tagging_contradiction(keys: Any) -> str | None:
-    """Say which of the keys of 06 on SONYC-UST contradict each other; None if none do.
-
-    Parameters
-    ----------
-    keys
-        Anything that has them as attributes.
-    """
-    tunes, smotes = keys.fine_tune, keys.oversample != "none"
-    contradictions = {
-        "frame_aggregation is a framewise model's; model_type mil has AutoPool": keys.model_type == "mil"
-        and keys.frame_aggregation is not None,
-        "pca_components needs pca: true": keys.pca_components is not None and not keys.pca,
-        "cooccurrence_loss with a cooccurrence_loss_factor of 0 is none": keys.cooccurrence_loss
-        and not keys.cooccurrence_loss_factor,
-        f"oversample: {keys.oversample} makes clips without a sensor or proximity; "
-        "sensor_factor and proximity_factor must be 0": smotes and bool(keys.sensor_factor or keys.proximity_factor),
-        "dropout silences units of hidden layers; num_hidden_layers is 0": keys.dropout > 0
-        and not keys.num_hidden_layers,
-        "optimizer: lbfgs needs a loss without chance; dropout must be 0": keys.optimizer == "lbfgs"
-        and keys.dropout > 0,
-        "fine_tune goes by batches; optimizer must be adam": tunes and keys.optimizer == "lbfgs",
-        "fine_tune changes the embeddings that pca is fitted on; pca must be false": tunes and keys.pca,
-        f"fine_tune hears audio, which oversample: {keys.oversample} does not make": tunes and smotes,
-    }
-    return next((message for message, holds in contradictions.items() if holds), None)
 
 
 def takes_list(key: str) -> bool:

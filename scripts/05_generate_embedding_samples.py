@@ -11,7 +11,7 @@ from typing import Any
 from data.clip_embeddings import CLIPS
 from data.datasets import DATASETS
 from data.errors import InputError
-from jobs.experiment import IMAGE_HOP_S
+from jobs.contradictions import IMAGE_HOP_S
 from l3embedding.clips import LogMelImages, embed_clips, reduce_clips
 from l3embedding.embedding import load_model
 from l3embedding.frontend import InputRepresentation, student_representation

@@ -28,7 +28,7 @@ from data.sonyc_ust import (
     read_annotations,
     read_taxonomy,
 )
-from jobs.experiment import tagging_contradiction
+from jobs.contradictions import tagging_contradictions
 from jobs.stopping import stop_deferred
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def classify_sonyc_ust(parameters: SimpleNamespace, inputs: Mapping[str, Path], 
     from classifier.tagging import tag_clips, tag_targets
     from classifier.training import Watch
 
-    if contradiction := tagging_contradiction(parameters):
+    if contradiction := next(tagging_contradictions(parameters), None):
         raise InputError(f"{contradiction}.")
     root = inputs["dataset_root"]
     taxonomy = read_taxonomy(root / TAXONOMY)
