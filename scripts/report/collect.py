@@ -160,8 +160,9 @@ def collect(run_dir: Path) -> Report:
 def _variant(one: Judged, judged: list[Judged]) -> str:
     """Name the parameters in which runs of one representation differ, where they leave the paper's settings."""
     peers = [each for each in judged if each.representation == one.representation]
-    # A table has other columns for these.
-    names = [name for name in Experiment.model_fields if name not in ("student", "student_filters", "supervision")]
+    # A table has other columns for these, and a seed is no setting.
+    apart = ("student", "student_filters", "supervision", "random_state")
+    names = [name for name in Experiment.model_fields if name not in apart]
     swept = [name for name in names if len({str(each.parameter(name)) for each in peers}) > 1]
     return ", ".join(
         f"{name}={one.parameter(name)}"

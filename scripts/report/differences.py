@@ -66,7 +66,7 @@ def compare(one: Sequence[Judged], other: Sequence[Judged], score: Callable[[Jud
         clips = [pd.concat(row, axis=1).mean(axis=1) for row in right]
         common = clips[0].index.intersection(clips[1].index)
         return by_clips((clips[0][common] - clips[1][common]).to_numpy(float))
-    seeds = [{each.run.parameters.get("seed"): score(each) for each in row} for row in (one, other)]
+    seeds = [{_seeds(each): score(each) for each in row} for row in (one, other)]
     common = sorted(seeds[0].keys() & seeds[1].keys())
     if not common:
         mean = float(np.mean(list(seeds[0].values())) - np.mean(list(seeds[1].values())))
@@ -94,6 +94,11 @@ def by_seeds(differences: NDArray[np.float64]) -> Difference:
         return Difference(mean, None, None, n)
     tested = stats.ttest_1samp(differences, 0.0)
     return Difference(mean, tuple(map(float, tested.confidence_interval())), float(tested.pvalue), n)
+
+
+def _seeds(each: Judged) -> tuple[int, int]:
+    """The classifier's seed, and that of all before it."""
+    return each.run.parameters.get("seed", 0), each.parameter("random_state") or 0
 
 
 def _right(each: Judged) -> pd.Series | None:
