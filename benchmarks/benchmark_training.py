@@ -30,28 +30,29 @@ def main() -> None:
     """Print samples a second of each, the best of some rounds that take turns."""
     with tempfile.TemporaryDirectory() as folder:
         _write_shards(Path(folder))
-        ways: dict[str, Callable[[Path], float]] = {
-            "step on a batch in memory": partial(_ours, precision="float32", in_memory=True),
-            "ours": partial(_ours, precision="float32"),
-            "step on a batch in memory, bfloat16": partial(_ours, precision="mixed_bfloat16", in_memory=True),
-            "ours, bfloat16": partial(_ours, precision="mixed_bfloat16"),
-            "PyTorch, DataLoader": _pytorch,
-            "one generator, features by sample": _generator,
+        ways: dict[str, Callable[[Path], dict[str, float]]] = {
+            "float32": partial(_ours, precision="float32"),
+            "bfloat16": partial(_ours, precision="mixed_bfloat16"),
+            "PyTorch": _pytorch,
+            "generator": _generator,
         }
-        best = dict.fromkeys(ways, 0.0)
+        best: dict[str, float] = {}
         for _ in range(ROUNDS):
-            for name, way in ways.items():
-                best[name] = max(best[name], _in_a_process(way, Path(folder)))
+            for way in ways.values():
+                for name, rate in _in_a_process(way, Path(folder)).items():
+                    best[name] = max(best.get(name, 0.0), rate)
     for name, rate in best.items():
-        print(f"{name:40} {rate:6.0f} samples/s" if rate else f"{name:40} not installed")
-    step, ours, fast_step, fast, torch, generator = best.values()
-    print(f"loop / step: {ours / step:.2f} in float32, {fast / fast_step:.2f} in bfloat16; wanted 0.9")
-    if torch:
-        print(f"ours / PyTorch: {ours / torch:.2f} in float32, {fast / torch:.2f} in bfloat16; wanted 1.3")
-    print(f"ours / generator: {ours / generator:.2f}")
+        print(f"{name:40} {rate:6.0f} samples/s")
+    for precision in ("float32", "mixed_bfloat16"):
+        ours = best[f"ours, {precision}"]
+        peers = [f"{ours / best[f'step in memory, {precision}']:.2f} of the step (wanted 0.9)"]
+        if "PyTorch, DataLoader" in best:
+            peers.append(f"{ours / best['PyTorch, DataLoader']:.2f} times PyTorch (wanted 1.3)")
+        peers.append(f"{ours / best['one generator, features by sample']:.2f} times the generator")
+        print(f"ours, {precision}: {', '.join(peers)}")
 
 
-def _in_a_process(way: Callable[[Path], float], folder: Path) -> float:
+def _in_a_process(way: Callable[[Path], dict[str, float]], folder: Path) -> dict[str, float]:
     """Run one way alone: frameworks in one process take each other's threads."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(way, folder).result()
@@ -81,7 +82,7 @@ def _timed(batches: Iterator, step: Callable[..., object], warm_up: int = 4) -> 
     return samples / (time.perf_counter() - started)
 
 
-def _ours(folder: Path, precision: str, in_memory: bool = False) -> float:
+def _ours(folder: Path, precision: str) -> dict[str, float]:
     import keras
 
     from l3embedding.devices import ONE_DEVICE
@@ -96,10 +97,13 @@ def _ours(folder: Path, precision: str, in_memory: bool = False) -> float:
     network.compile(keras.optimizers.Adam(1e-4), "mse", metrics=["mse", "mae"], jit_compile=False)
     step, _ = ONE_DEVICE.steps(network)
     batches = PairBatches(pairs, BATCH, 4096, 0, epoch=1)
-    return _timed(iter([batches[0]] * len(batches)) if in_memory else batches.ahead(0), step)
+    return {
+        f"step in memory, {precision}": _timed(iter([batches[0]] * len(batches)), step),
+        f"ours, {precision}": _timed(batches.ahead(0), step),
+    }
 
 
-def _generator(folder: Path) -> float:
+def _generator(folder: Path) -> dict[str, float]:
     import keras
     from librosa import power_to_db, stft
     from librosa.filters import mel
@@ -125,14 +129,14 @@ def _generator(folder: Path) -> float:
 
     network = l3_audio_network((64, 50, 1), FILTERS, "linear")
     network.compile(keras.optimizers.Adam(1e-4), "mse", metrics=["mae"], jit_compile=False)
-    return _timed(generate(), network.train_on_batch)
+    return {"one generator, features by sample": _timed(generate(), network.train_on_batch)}
 
 
-def _pytorch(folder: Path) -> float:
+def _pytorch(folder: Path) -> dict[str, float]:
     try:
         import torch
     except ImportError:
-        return 0.0
+        return {}
     network = _torch_network()
     optimizer = torch.optim.Adam(network.parameters(), 1e-4)
 
@@ -144,7 +148,7 @@ def _pytorch(folder: Path) -> float:
         return loss.item()
 
     loader = torch.utils.data.DataLoader(_TorchShards(folder), BATCH, shuffle=True, num_workers=2, drop_last=True)
-    return _timed(iter(loader), step)
+    return {"PyTorch, DataLoader": _timed(iter(loader), step)}
 
 
 class _TorchShards:
