@@ -20,8 +20,17 @@ from jobs.folder import ancestors
 MODEL_CARD = "README.md"
 UNKNOWN = "unknown"
 
-_TRAINING = ("num_epochs", "batch_size", "learning_rate", "patience", "plateau_patience", "random_state")
-_INPUT = ("asr", "num_mels", "num_dft", "hop_len")
+_TRAINING = (
+    "distillation_loss",
+    "precision",
+    "num_epochs",
+    "batch_size",
+    "learning_rate",
+    "patience",
+    "plateau_patience",
+    "random_state",
+)
+_INPUT = ("asr", "num_mels", "num_dft", "hop_len", "fmax")
 
 
 def write_model_card(
@@ -37,8 +46,9 @@ def write_model_card(
         The stage's own, as `done.json` will hold them.
     """
     records = {record["stage"]: record for record in reversed(list(ancestors(inputs)))}
-    is_export = "03-train-approx-embedding" in records
-    trained = records.get("03-train-approx-embedding", {"parameters": parameters, "results": results})
+    # Stage 03 too has an ancestor of its own name, where it goes on with an earlier training.
+    is_export = "int8_bytes" in results
+    trained = records["03-train-approx-embedding"] if is_export else {"parameters": parameters, "results": results}
     facts = {
         "student": trained["parameters"],
         "training": trained["results"],

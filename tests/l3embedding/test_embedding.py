@@ -129,6 +129,7 @@ def test_the_stand_in_comes_from_its_seed_alone_and_says_what_it_is(rng):
 
 
 def test_the_stand_in_tells_sounds_apart(shared):
+    from classifier.fold_models import fold_model
     from classifier.folds import evaluate_folds
     from data.audio import read_audio
     from data.esc50 import read_esc50
@@ -137,4 +138,5 @@ def test_the_stand_in_tells_sounds_apart(shared):
     teacher = stand_in_teacher(0)
     embeddings = [get_embedding(*read_audio(path), teacher, hop_size=1.0, center=False)[0] for path in clips["path"]]
     vectors = np.stack([embedding.mean(axis=0) for embedding in embeddings])
-    assert evaluate_folds(vectors, clips["category"].to_numpy(str), clips["fold"].to_numpy(), c=0.1).accuracy > 0.7
+    classes, folds = clips["category"].to_numpy(str), clips["fold"].to_numpy()
+    assert evaluate_folds(vectors, classes, folds, fold_model("logistic", logistic_c=0.1)).accuracy > 0.7
