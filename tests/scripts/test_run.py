@@ -81,7 +81,7 @@ def test_no_recording_lies_on_both_sides_of_the_split(undisturbed):
 
 def test_a_run_killed_at_random_moments_ends_with_the_tables_of_an_undisturbed_one(undisturbed, tmp_path):
     rng = np.random.default_rng(int.from_bytes(os.urandom(4)))
-    for delay in rng.uniform(3, 25, 4):
+    for delay in rng.uniform(3, 20, 3):
         process = subprocess.Popen(
             [*SEA, "run", str(TINY), "--output-dir", str(tmp_path / "run")],
             cwd=REPOSITORY,
