@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from data.audio import read_audio, resample, to_mono
+from data.audio import read_audio, resample
 from data.clip_embeddings import embedding_path, read_embedding, write_embedding
 from data.errors import InputError
 from data.files import atomic_path
@@ -142,7 +142,7 @@ def _frames(clip: Path, features: Path, model: KerasEmbeddingModel) -> NDArray[n
     """The frames that were embedded, float32 `[n, frame_length]`."""
     audio, sample_rate = read_audio(clip)
     _, timestamps = read_embedding(embedding_path(features, clip))
-    samples = resample(to_mono(audio), sample_rate, model.sample_rate)
+    samples = resample(audio, sample_rate, model.sample_rate)
     begins = np.round(timestamps * model.sample_rate).astype(int)
     samples = np.pad(samples, (0, max(0, begins[-1] + model.frame_length - len(samples))))
     return np.stack([samples[begin : begin + model.frame_length] for begin in begins])

@@ -26,7 +26,6 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -325,17 +324,13 @@ def _go_through(batches: PairBatches, step: Step, title: str, logs: Logs, should
     Not Keras' `fit`, which waits up to five seconds at the end of an epoch for the thread that feeds it,
     and cannot be stopped and taken up between two batches.
     """
-    bar = tqdm(total=len(batches), initial=len(logs), desc=title, unit=" batches", leave=False, disable=_no_terminal())
-    with bar:
+    # With `disable=None` there is a bar on a terminal only.
+    with tqdm(total=len(batches), initial=len(logs), desc=title, unit=" batches", leave=False, disable=None) as bar:
         for batch in batches.ahead(len(logs)):
             if should_stop():
                 return
             logs.append(step(*batch))
             bar.update()
-
-
-def _no_terminal() -> bool:
-    return not sys.stderr.isatty()
 
 
 def _mean(logs: Logs) -> dict[str, float]:

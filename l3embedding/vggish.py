@@ -27,11 +27,10 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from data.downloads import DownloadFailed, digest, failure, fetch_file
 from data.errors import InputError
 from l3embedding.networks import model_size
 from l3embedding.teachers import embed_in_batches
-from l3embedding.weights import WeightsNotFound, cache_dir, load_keras2_weights, read_keras2_weights
+from l3embedding.weights import cache_dir, fetch_weights, load_keras2_weights, read_keras2_weights, sha256
 
 VGGISH, VGGISH_RELU = NAMES = ("vggish", "vggish_relu")
 """Its names, where a teacher is named: without and with the last ReLU."""
@@ -189,7 +188,7 @@ def load_vggish(path: Path, name: str = VGGISH, batch_size: int = 32) -> VggishM
     else:
         network = vggish_network(rectified=rectified)
         load_checkpoint(network, path)
-    return VggishModel(name, network, digest(_content(path), "sha256"), batch_size)
+    return VggishModel(name, network, sha256(_content(path)), batch_size)
 
 
 def load_checkpoint(network: keras.Model, path: Path) -> None:
@@ -250,13 +249,7 @@ def locate_vggish(search: Sequence[str | os.PathLike[str]] = (), download: bool 
         for name in FILES:
             if (folder / name).is_file():
                 return folder / name
-    path = cache_dir() / FILES[0]
-    try:
-        if not download:
-            raise failure(URL, path, "it is not at hand")
-        return fetch_file(URL, path, checksum=None)
-    except DownloadFailed as error:
-        raise WeightsNotFound(f"{error} A folder that holds it may be named in weights_dirs, too.") from None
+    return fetch_weights(URL, cache_dir() / FILES[0], None, download)
 
 
 def parameter_count(filters: Sequence[int] = FILTERS, units: Sequence[int] = UNITS) -> int:

@@ -7,7 +7,6 @@ arrays are taken in the order in which the file lists the layers, since the name
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import os
 import zlib
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from data.downloads import DownloadFailed, failure, fetch_file, verify
+from data.downloads import DownloadFailed, digest, failure, fetch_file, verify
 from data.errors import InputError
 from l3embedding.frontend import OPENL3_REPRESENTATIONS, InputRepresentation, student_representation
 from l3embedding.networks import STUDENT_FILTERS, TEACHER_FILTERS, Head, l3_audio_network
@@ -152,11 +151,21 @@ def locate_weights(name: str, search: Sequence[str | os.PathLike[str]] = (), dow
             verify_git_blob(folder / file_name, GIT_BLOBS[name])
             return folder / file_name
     url = _REPOSITORIES[name.split("_")[0]] + file_name
-    path = cache_dir() / file_name
+    return fetch_weights(url, cache_dir() / file_name, f"git:{GIT_BLOBS[name]}", download)
+
+
+def fetch_weights(url: str, path: Path, checksum: str | None, download: bool) -> Path:
+    """Fetch a file of weights into the cache, as `data.downloads.fetch_file` does.
+
+    Raises
+    ------
+    WeightsNotFound
+        It cannot be fetched, or `download` says that it shall not.
+    """
     try:
         if not download:
             raise failure(url, path, "it is not at hand")
-        return fetch_file(url, path, f"git:{GIT_BLOBS[name]}")
+        return fetch_file(url, path, checksum)
     except DownloadFailed as error:
         raise WeightsNotFound(f"{error} A folder that holds it may be named in weights_dirs, too.") from None
 
@@ -174,7 +183,7 @@ def verify_git_blob(path: Path, blob: str) -> None:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return digest(path, "sha256")
 
 
 def read_keras2_weights(path: Path) -> list[tuple[str, list[NDArray[np.float32]]]]:
