@@ -1,6 +1,6 @@
 """Packages, dependencies and the console command."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 # TensorFlow is in the extras `cpu` and `gpu`, since its builds differ; environment.yml repeats this list.
 REQUIRES = [
@@ -59,19 +59,10 @@ setup(
     description="Specialized Embedding Approximation: distil a large audio embedding for one domain",
     license="MIT",
     python_requires=">=3.11,<3.13",
-    packages=[
-        "classifier",
-        "data",
-        "jobs",
-        "jobs.slurm",
-        "l3embedding",
-        "l3embedding.tracking",
-        "scripts",
-        "scripts.downstream",
-        "scripts.report",
-    ],
-    package_data={"scripts": ["*.j2"], "scripts.report": ["*.j2"]},
+    # data, classifier, jobs and scripts lie at the top of the repository; links make them parts of the package.
+    packages=find_packages(include=["l3embedding", "l3embedding.*"]),
+    package_data={"l3embedding": ["**/*.j2", "**/*.sh", "**/*.sbatch"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["sea=scripts.sea:main"]},
+    entry_points={"console_scripts": ["sea=l3embedding.cli.sea:main"]},
 )

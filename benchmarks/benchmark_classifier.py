@@ -34,11 +34,11 @@ def clips(dtype: type) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def ours() -> list[float]:
     """Times of epochs, s: features once in float16, standardised by the network's first layer."""
-    from classifier import network
-    from classifier.clips import Clips
-    from classifier.network import ClassifierSettings, build_classifier
-    from classifier.scaling import Standardizer
-    from classifier.training import Watch, train
+    from l3embedding.classifier import network
+    from l3embedding.classifier.clips import Clips
+    from l3embedding.classifier.network import ClassifierSettings, build_classifier
+    from l3embedding.classifier.scaling import Standardizer
+    from l3embedding.classifier.training import Watch, train
 
     features, targets, held_out = clips(np.float16)
     settings = ClassifierSettings(num_epochs=EPOCHS)
@@ -53,7 +53,7 @@ def fit() -> list[float]:
     """The same network and data by Keras' own loop: standardised copies in float32."""
     import keras
 
-    from classifier.network import ClassifierSettings, build_classifier
+    from l3embedding.classifier.network import ClassifierSettings, build_classifier
 
     features, targets, held_out = clips(np.float32)
     features = (features - features.mean(axis=(0, 1))) / features.std(axis=(0, 1))

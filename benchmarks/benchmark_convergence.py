@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.audio import frame_audio, read_audio, resample
-from data.esc50 import read_esc50
-from l3embedding.distillation import TrainingSettings, build_student, train_student
+from l3embedding.data.audio import frame_audio, read_audio, resample
+from l3embedding.data.esc50 import read_esc50
+from l3embedding.distillation.pairs import Pairs
+from l3embedding.distillation.training import TrainingSettings, build_student, train_student
 from l3embedding.embedding import load_model
-from l3embedding.frontend import LogMelSpectrogram, student_representation
-from l3embedding.pairs import Pairs
-from l3embedding.reduction import fit_pca
+from l3embedding.models.frontend import LogMelSpectrogram, student_representation
+from l3embedding.upstream.reduction import fit_pca
 
 DOMAIN = ("dog", "crying_baby", "helicopter", "chainsaw", "sneezing")
 SIZE, FILTERS = 32, (16, 32, 64, 32)

@@ -19,12 +19,12 @@ import numpy as np
 import soundfile
 
 from benchmarks.timing import seconds
-from data.audio import frame_audio, read_audio, resample
 from l3embedding.audio_files import embed_files, list_jobs
-from l3embedding.frontend import student_representation
-from l3embedding.networks import STUDENT_FILTERS, l3_audio_network
-from l3embedding.teachers import KerasEmbeddingModel
-from l3embedding.weights import architecture_of
+from l3embedding.data.audio import frame_audio, read_audio, resample
+from l3embedding.models.frontend import student_representation
+from l3embedding.models.networks import STUDENT_FILTERS, l3_audio_network
+from l3embedding.models.teachers import KerasEmbeddingModel
+from l3embedding.models.weights import architecture_of
 
 FILES, FILE_S, RATE, HOP_S = 10, 10, 44100, 0.5
 BATCHES = (8, 16, 32, 64)

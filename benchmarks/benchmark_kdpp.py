@@ -11,7 +11,7 @@ import numpy as np
 from dppy.finite_dpps import FiniteDPP
 
 from benchmarks.timing import seconds
-from l3embedding.dpp import LowRankKernel, sample_k_dpp
+from l3embedding.upstream.dpp import LowRankKernel, sample_k_dpp
 
 N, D, K = 28_800, 512, 100
 

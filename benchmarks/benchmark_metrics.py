@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.timing import seconds
-from classifier.bootstrap import confidence_intervals
-from classifier.metrics import evaluate
-from data.sonyc_ust import Category, Taxonomy
+from l3embedding.classifier.bootstrap import confidence_intervals
+from l3embedding.classifier.metrics import evaluate
+from l3embedding.data.sonyc_ust import Category, Taxonomy
 from tests.support.reference_metrics import reference_evaluate
 
 LEVELS = ("coarse", "fine")

@@ -85,11 +85,11 @@ def _timed(batches: Iterator, step: Callable[..., object], warm_up: int = 4) -> 
 def _ours(folder: Path, precision: str) -> dict[str, float]:
     import keras
 
-    from l3embedding.devices import ONE_DEVICE
-    from l3embedding.distillation import build_student
-    from l3embedding.frontend import student_representation
-    from l3embedding.networks import with_precision
-    from l3embedding.pairs import PairBatches, load_pairs, match_shards
+    from l3embedding.distillation.devices import ONE_DEVICE
+    from l3embedding.distillation.pairs import PairBatches, load_pairs, match_shards
+    from l3embedding.distillation.training import build_student
+    from l3embedding.models.frontend import student_representation
+    from l3embedding.models.networks import with_precision
 
     representation = student_representation()
     pairs = load_pairs(match_shards(folder / "audio", folder / "embedding"), representation, folder / "cache")
@@ -108,7 +108,7 @@ def _generator(folder: Path) -> dict[str, float]:
     from librosa import power_to_db, stft
     from librosa.filters import mel
 
-    from l3embedding.networks import l3_audio_network
+    from l3embedding.models.networks import l3_audio_network
 
     bank = mel(sr=RATE, n_fft=1024, n_mels=64, htk=True)
 

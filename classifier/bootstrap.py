@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from classifier.counts import Level, category_events, pool
-from classifier.metrics import checked, label_ranking
-from data.sonyc_ust import Taxonomy
+from l3embedding.classifier.counts import Level, category_events, pool
+from l3embedding.classifier.metrics import checked, label_ranking
+from l3embedding.data.sonyc_ust import Taxonomy
 
 _CELLS_AT_ONCE = 1_000_000
 
@@ -31,7 +31,7 @@ def confidence_intervals(
     samples: int = 1000,
     confidence: float = 0.95,
 ) -> dict[str, Any]:
-    """Bound what `classifier.metrics.evaluate` would say of other clips of the same kind.
+    """Bound what `l3embedding.classifier.metrics.evaluate` would say of other clips of the same kind.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def confidence_intervals(
 def resampled_scores(
     predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level, weights: NDArray[np.int64]
 ) -> dict[str, Any]:
-    """What `classifier.metrics.evaluate` says of clips that count more than once, or not at all.
+    """What `l3embedding.classifier.metrics.evaluate` says of clips that count more than once, or not at all.
 
     Parameters
     ----------

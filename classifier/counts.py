@@ -1,4 +1,4 @@
-"""Counts of hits, false alarms and misses by threshold: what all of `classifier.metrics` is made of.
+"""Counts of hits, false alarms and misses by threshold: what all of `l3embedding.classifier.metrics` is made of.
 
 Whatever is counted changes only where the threshold passes a predicted value. So a category is a list of such
 *events*: at which threshold, by which clip, and by how much. Counts are sums of events, of all clips or of clips
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.sonyc_ust import Category, Taxonomy
+from l3embedding.data.sonyc_ust import Category, Taxonomy
 
 Level = Literal["fine", "coarse"]
 

@@ -24,7 +24,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from data.statistics import summary_statistics
+from l3embedding.utils.statistics import summary_statistics
 
 FoldClassifier = Literal["logistic", "svm", "mlp", "random_forest"]
 ClipStatistics = Literal["mean", "mean_std", "statistics"]
@@ -54,7 +54,7 @@ def clip_vector(embedding: NDArray[np.floating], statistics: ClipStatistics) -> 
         float `[frames, d]`.
     statistics
         `mean` [d]; `mean_std`, also the standard deviation [2 d]; or `statistics` [11 d], see
-        `data.statistics.summary_statistics`.
+        `l3embedding.utils.statistics.summary_statistics`.
     """
     if statistics == "statistics":
         return summary_statistics(embedding)

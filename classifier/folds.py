@@ -16,8 +16,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
-from data.errors import InputError
-from data.files import read_json, write_json
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

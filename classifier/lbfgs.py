@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 if typing.TYPE_CHECKING:
-    from classifier.training import Training
+    from l3embedding.classifier.training import Training
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class _Interrupted(Exception):
 
 
 def run_lbfgs(work: Training) -> None:
-    """Go through with a training by L-BFGS; see `classifier.training.train`."""
+    """Go through with a training by L-BFGS; see `l3embedding.classifier.training.train`."""
     model, stand = work.classifier.trained, work.stand
     variables = model.trainable_variables
     bounds = [

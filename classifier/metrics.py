@@ -16,7 +16,8 @@ Conventions
   formulas give, and what the official program does in fine mode (in coarse mode it crashes). It is named
   in a warning, since 0 says nothing about the predictions then.
 
-- *lwlrap* is not among the official figures; see `lwlrap`. Confidence intervals are in `classifier.bootstrap`.
+- *lwlrap* is not among the official figures; see `lwlrap`. Confidence intervals are in
+  `l3embedding.classifier.bootstrap`.
 
 The results equal those of the official program, which loops over thresholds, to rounding.
 
@@ -38,9 +39,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from classifier.counts import Level, category_events, pool
-from data.errors import InputError
-from data.sonyc_ust import Taxonomy
+from l3embedding.classifier.counts import Level, category_events, pool
+from l3embedding.data.sonyc_ust import Taxonomy
+from l3embedding.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def evaluate(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy,
         A row a clip, indexed by file name; a column for each tag, in [0, 1]. Columns that are not tags
         are ignored, tags without a column count as 0 with a warning.
     truth
-        A row a clip, as `data.sonyc_ust.ground_truth` returns it.
+        A row a clip, as `l3embedding.data.sonyc_ust.ground_truth` returns it.
     taxonomy
         The tags.
     level
@@ -100,7 +101,7 @@ def evaluate_proximity(
     predictions, truth, taxonomy, level
         As `evaluate` takes them.
     proximity
-        As `data.sonyc_ust.proximities` returns it.
+        As `l3embedding.data.sonyc_ust.proximities` returns it.
 
     Returns
     -------

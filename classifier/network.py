@@ -19,8 +19,8 @@ from typing import Any, Literal
 import keras
 from keras import layers, ops
 
-from classifier.pooling import AggregateFrames, AutoPool, FrameAggregation
-from classifier.scaling import Standardizer, Whitener
+from l3embedding.classifier.pooling import AggregateFrames, AutoPool, FrameAggregation
+from l3embedding.classifier.scaling import Standardizer, Whitener
 
 ModelType = Literal["mil", "framewise"]
 Optimizer = Literal["adam", "lbfgs"]

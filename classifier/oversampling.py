@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from classifier.clips import Mixtures
-from data.errors import InputError
+from l3embedding.classifier.clips import Mixtures
+from l3embedding.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 

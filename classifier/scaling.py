@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from data.errors import InputError
+from l3embedding.utils.errors import InputError
 
 _CHUNK_CLIPS = 256
 

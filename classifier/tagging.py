@@ -19,15 +19,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from classifier import oversampling
-from classifier.clips import Clips, MixedClips
-from classifier.losses import UNKNOWN
-from classifier.network import PROXIMITY, SENSOR, TAGS, Classifier, ClassifierSettings, build_classifier
-from classifier.oversampling import Oversampling
-from classifier.scaling import Standardizer, fit_scaling
-from classifier.training import Watch, predict, train
-from data.errors import InputError
-from data.sonyc_ust import (
+from l3embedding.classifier import oversampling
+from l3embedding.classifier.clips import Clips, MixedClips
+from l3embedding.classifier.losses import UNKNOWN
+from l3embedding.classifier.network import PROXIMITY, SENSOR, TAGS, Classifier, ClassifierSettings, build_classifier
+from l3embedding.classifier.oversampling import Oversampling
+from l3embedding.classifier.scaling import Standardizer, fit_scaling
+from l3embedding.classifier.training import Watch, predict, train
+from l3embedding.data.sonyc_ust import (
     TargetMode,
     Taxonomy,
     clip_context,
@@ -36,6 +35,7 @@ from data.sonyc_ust import (
     training_targets,
     unlabelled,
 )
+from l3embedding.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +57,11 @@ class TaggingSettings:
         `any`: present if any annotator says so, unless the verified label says otherwise; `verified`: only clips
         that are verified.
     standardize, pca, pca_components
-        What happens to the embeddings, see `classifier.scaling`.
+        What happens to the embeddings, see `l3embedding.classifier.scaling`.
     timestamp_features
         Whether place and time of the clip are put beside each frame.
     oversample, oversample_iters, threshold_type
-        See `classifier.oversampling`.
+        See `l3embedding.classifier.oversampling`.
     seed
         Of every random choice.
     """
@@ -166,7 +166,7 @@ def tag_clips(
     Parameters
     ----------
     annotations, taxonomy
-        As `data.sonyc_ust` reads them.
+        As `l3embedding.data.sonyc_ust` reads them.
     targets
         As `tag_targets` returns them, of the learned clips in their order.
     learned, judged

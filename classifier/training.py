@@ -19,11 +19,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from classifier.clips import Clips
-from classifier.losses import CooccurrenceLoss, cooccurrence_laplacian, masked_binary_crossentropy, masked_crossentropy
-from classifier.network import PROXIMITY, SENSOR, TAGS, Classifier, ClassifierSettings
-from data.files import atomic_path
-from data.parallel import map_ahead
+from l3embedding.classifier.clips import Clips
+from l3embedding.classifier.losses import (
+    CooccurrenceLoss,
+    cooccurrence_laplacian,
+    masked_binary_crossentropy,
+    masked_crossentropy,
+)
+from l3embedding.classifier.network import PROXIMITY, SENSOR, TAGS, Classifier, ClassifierSettings
+from l3embedding.utils.files import atomic_path
+from l3embedding.utils.parallel import map_ahead
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +99,7 @@ def train(
         stand = Stand([], classifier.trained.get_weights())
     work = Training(classifier, clips, learned, np.flatnonzero(held_out), settings, seed, watch, stand)
     if settings.optimizer == "lbfgs":
-        from classifier.lbfgs import run_lbfgs
+        from l3embedding.classifier.lbfgs import run_lbfgs
 
         run_lbfgs(work)
     else:
@@ -257,7 +262,7 @@ def _compile(classifier: Classifier, targets: NDArray[np.float32], settings: Cla
         loss = CooccurrenceLoss(laplacian, settings.cooccurrence_loss_factor)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
     if settings.optimizer == "lbfgs":
-        from classifier.lbfgs import GradientRecorder
+        from l3embedding.classifier.lbfgs import GradientRecorder
 
         optimizer = GradientRecorder()
     factors = {SENSOR: settings.sensor_factor, PROXIMITY: settings.proximity_factor}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import InputError
+from l3embedding.utils.errors import InputError
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg"})
 """What a folder is searched for. A file given by its path may have any format libsndfile reads."""

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import InputError
+from l3embedding.utils.errors import InputError
 
 
 def read_features(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import InputError
-from data.files import atomic_path
-from data.parallel import map_ahead
-from data.progress import progress
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import atomic_path
+from l3embedding.utils.parallel import map_ahead
+from l3embedding.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 

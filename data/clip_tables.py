@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.errors import InputError
+from l3embedding.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 

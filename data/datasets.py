@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.dcase2013 import read_dcase2013
-from data.esc50 import read_esc50
-from data.sonyc_ust import ANNOTATIONS, TAXONOMY, find_clips, read_annotations, read_taxonomy
-from data.urbansound8k import read_urbansound8k
+from l3embedding.data.dcase2013 import read_dcase2013
+from l3embedding.data.esc50 import read_esc50
+from l3embedding.data.sonyc_ust import ANNOTATIONS, TAXONOMY, find_clips, read_annotations, read_taxonomy
+from l3embedding.data.urbansound8k import read_urbansound8k
 
 
 @dataclass(frozen=True)

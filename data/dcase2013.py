@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.errors import InputError
+from l3embedding.utils.errors import InputError
 
 SCENES = "scenes_stereo"
 N_FOLDS = 5

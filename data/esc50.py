@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.clip_tables import keep_present, read_clip_table
+from l3embedding.data.clip_tables import keep_present, read_clip_table
 
 
 def read_esc50(root: str | os.PathLike[str]) -> pd.DataFrame:

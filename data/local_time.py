@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.errors import InputError
+from l3embedding.utils.errors import InputError
 
 
 def local_time(timestamps: NDArray[np.float64], time_zone: str) -> pd.DatetimeIndex:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.stats import rankdata
 
-from data.audio import frame_audio
-from data.local_time import local_time
+from l3embedding.data.audio import frame_audio
+from l3embedding.data.local_time import local_time
 
 BLOCK_S = 0.125
 """Fast time weighting of a sound level meter, s; the interval of SONYC's level series."""
@@ -58,7 +58,7 @@ def frame_levels(
     sample_rate
         Hz.
     frame_length, hop_length
-        In samples, as for `data.audio.frame_audio` with neither centring nor padding at the end.
+        In samples, as for `l3embedding.data.audio.frame_audio` with neither centring nor padding at the end.
 
     Returns
     -------

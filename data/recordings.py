@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.audio import AUDIO_SUFFIXES
-from data.errors import InputError
-from data.esc50 import read_esc50
+from l3embedding.data.audio import AUDIO_SUFFIXES
+from l3embedding.data.esc50 import read_esc50
+from l3embedding.utils.errors import InputError
 
 _CALENDAR_TIME = re.compile(r"(?<!\d)(\d{8})[T_-]?(\d{6})(?!\d)")
 _UNIX_TIME = re.compile(r"(?<!\d)(\d{10}(?:\.\d+)?)(?!\d)")

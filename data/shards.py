@@ -8,7 +8,7 @@ authors' own files use:
 `l3_embedding`      float32 [n, D]              the teacher's embedding
 `timestamp`         float64 [n]                 Unix seconds of the first sample; NaN if undated
 `spl`               float32 [n]                 level, dBA
-`relevance`         float32 [n]                 in (0, 1], see `data.loudness.relevance`
+`relevance`         float32 [n]                 in (0, 1], see `l3embedding.data.loudness.relevance`
 `recording`         int32 [n]                   row of `recording_path`
 `recording_path`    str [m]                     the recordings
 ==================  ==========================  ====================================================
@@ -31,8 +31,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import InputError
-from data.files import atomic_path
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import atomic_path
 
 SPLITS = ("train", "validate")
 TEACHER_KEY = "l3_embedding"

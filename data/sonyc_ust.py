@@ -23,9 +23,9 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from data.audio import AUDIO_SUFFIXES
-from data.errors import InputError
-from data.files import read_json
+from l3embedding.data.audio import AUDIO_SUFFIXES
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import read_json
 
 TargetMode = Literal["any", "verified"]
 

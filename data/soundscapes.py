@@ -22,9 +22,9 @@ import yaml
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
-from data.files import atomic_path, write_text
-from data.sonyc_ust import ANNOTATIONS, TAXONOMY, Taxonomy, read_taxonomy
-from data.sound_sources import SOURCES, colored_noise
+from l3embedding.data.sonyc_ust import ANNOTATIONS, TAXONOMY, Taxonomy, read_taxonomy
+from l3embedding.data.sound_sources import SOURCES, colored_noise
+from l3embedding.utils.files import atomic_path, write_text
 
 UPSTREAM = "upstream"
 SONYC_UST = "sonyc_ust"

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.errors import InputError
+from l3embedding.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.clip_tables import keep_present, read_clip_table
+from l3embedding.data.clip_tables import keep_present, read_clip_table
 
 TABLE = "metadata/UrbanSound8K.csv"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from jobs.experiment import Experiment  # noqa: E402
+from l3embedding.jobs.experiment import Experiment  # noqa: E402
 
 project = "Specialized Embedding Approximation"
 copyright = "the authors of this repository, MIT licence"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobs.experiment import WITHOUT_UPSTREAM, Experiment, Sweep
-from jobs.stages import CNN_PARAMETERS, STAGES, Stage, parameter_field, parameters_of
+from l3embedding.jobs.experiment import WITHOUT_UPSTREAM, Experiment, Sweep
+from l3embedding.jobs.stages import CNN_PARAMETERS, STAGES, Stage, parameter_field, parameters_of
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def build_chain(sweep: Sweep, output_dir: Path) -> list[Task]:
     Parameters
     ----------
     sweep
-        As `jobs.experiment.read_experiment` returns it.
+        As `l3embedding.jobs.experiment.read_experiment` returns it.
     output_dir
         Folder of the run; every task writes to a folder of its own below it.
     """

@@ -31,8 +31,8 @@ from pydantic import (
     model_validator,
 )
 
-from data.errors import InputError
-from jobs.contradictions import contradictions
+from l3embedding.jobs.contradictions import contradictions
+from l3embedding.utils.errors import InputError
 
 Representation = Literal["teacher", "reduced", "student", "student-int8", "mfcc", "logmel-cnn"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]

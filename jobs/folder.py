@@ -31,8 +31,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from data.errors import InputError
-from data.files import make_folder, read_json, remove_leftovers, write_json
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import make_folder, read_json, remove_leftovers, write_json
 
 logger = logging.getLogger(__name__)
 

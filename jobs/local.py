@@ -13,9 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from data.files import make_folder
-from jobs.chain import Task
-from jobs.folder import StageFolder
+from l3embedding.jobs.chain import Task
+from l3embedding.jobs.folder import StageFolder
+from l3embedding.utils.files import make_folder
 
 logger = logging.getLogger(__name__)
 

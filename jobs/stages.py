@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
-from jobs.experiment import Experiment, Representation
+from l3embedding.jobs.experiment import Experiment, Representation
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "scripts"
 

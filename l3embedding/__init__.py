@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from data.errors import AudioWarning as EdgeL3Warning
-    from data.errors import AudioWarning as OpenL3Warning
-    from data.errors import InputError as EdgeL3Error
-    from data.errors import InputError as OpenL3Error
     from l3embedding.audio_files import get_output_path, process_file
     from l3embedding.embedding import get_embedding, load_model
+    from l3embedding.utils.errors import AudioWarning as EdgeL3Warning
+    from l3embedding.utils.errors import AudioWarning as OpenL3Warning
+    from l3embedding.utils.errors import InputError as EdgeL3Error
+    from l3embedding.utils.errors import InputError as OpenL3Error
 
 __all__ = [
     "EdgeL3Error",
@@ -35,10 +35,10 @@ _MODULES = {
     "get_output_path": ("l3embedding.audio_files", "get_output_path"),
     "process_file": ("l3embedding.audio_files", "process_file"),
     # What the packages raise; here it is one error, which says what to mend.
-    "OpenL3Error": ("data.errors", "InputError"),
-    "EdgeL3Error": ("data.errors", "InputError"),
-    "OpenL3Warning": ("data.errors", "AudioWarning"),
-    "EdgeL3Warning": ("data.errors", "AudioWarning"),
+    "OpenL3Error": ("l3embedding.utils.errors", "InputError"),
+    "EdgeL3Error": ("l3embedding.utils.errors", "InputError"),
+    "OpenL3Warning": ("l3embedding.utils.errors", "AudioWarning"),
+    "EdgeL3Warning": ("l3embedding.utils.errors", "AudioWarning"),
 }
 
 

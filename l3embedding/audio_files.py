@@ -18,14 +18,14 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from data.audio import AUDIO_SUFFIXES, read_audio
-from data.clip_embeddings import write_embedding
-from data.errors import InputError
-from data.files import remove_leftovers
-from data.parallel import map_ahead
-from data.progress import progress
+from l3embedding.data.audio import AUDIO_SUFFIXES, read_audio
+from l3embedding.data.clip_embeddings import write_embedding
 from l3embedding.embedding import as_model, cut, embed_stream, frame_times, get_embedding
-from l3embedding.teachers import EmbeddingModel
+from l3embedding.models.teachers import EmbeddingModel
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import remove_leftovers
+from l3embedding.utils.parallel import map_ahead
+from l3embedding.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 

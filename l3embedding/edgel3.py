@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import AudioWarning as EdgeL3Warning
-from data.errors import InputError as EdgeL3Error
 from l3embedding import audio_files, embedding
 from l3embedding.audio_files import get_output_path
-from l3embedding.teachers import EmbeddingModel
+from l3embedding.models.teachers import EmbeddingModel
+from l3embedding.utils.errors import AudioWarning as EdgeL3Warning
+from l3embedding.utils.errors import InputError as EdgeL3Error
 
 __all__ = [
     "EdgeL3Error",

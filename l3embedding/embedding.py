@@ -1,6 +1,6 @@
 """Embeddings of audio: load a model by name or path, embed a recording.
 
-Framing is that of openl3 and edgel3, see `data.audio.frame_audio`.
+Framing is that of openl3 and edgel3, see `l3embedding.data.audio.frame_audio`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data.audio import check_audio, frame_audio, resample, to_mono
-from data.errors import AudioWarning, InputError
-from l3embedding.frontend import Convention, student_representation
-from l3embedding.model_files import KerasAudioModel, is_full_model, load_keras_file
-from l3embedding.plugged import PluggedTeacher, is_plugged, load_plugged
-from l3embedding.teachers import UNKNOWN_LICENCE, EmbeddingModel, KerasEmbeddingModel
-from l3embedding.tflite import TFLiteEmbeddingModel
-from l3embedding.vggish import NAMES as VGGISH_NAMES
-from l3embedding.vggish import VGGISH, is_vggish, load_vggish, locate_vggish
-from l3embedding.weights import (
+from l3embedding.data.audio import check_audio, frame_audio, resample, to_mono
+from l3embedding.models.frontend import Convention, student_representation
+from l3embedding.models.model_files import KerasAudioModel, is_full_model, load_keras_file
+from l3embedding.models.plugged import PluggedTeacher, is_plugged, load_plugged
+from l3embedding.models.teachers import UNKNOWN_LICENCE, EmbeddingModel, KerasEmbeddingModel
+from l3embedding.models.tflite import TFLiteEmbeddingModel
+from l3embedding.models.vggish import NAMES as VGGISH_NAMES
+from l3embedding.models.vggish import VGGISH, is_vggish, load_vggish, locate_vggish
+from l3embedding.models.weights import (
     GIT_BLOBS,
     Architecture,
     architecture_of,
@@ -37,6 +36,7 @@ from l3embedding.weights import (
     read_keras2_weights,
     sha256,
 )
+from l3embedding.utils.errors import AudioWarning, InputError
 
 BEST_MODEL = "model_best_valid_loss.keras"
 INT8_MODEL = "student_int8.tflite"
@@ -119,8 +119,8 @@ def load_model(
     model
         An official name (`openl3_audio_mel256_env`, `edgel3_sea_ust_audio_emb_64`, `vggish`, ...), a file of
         such weights (`.h5`, `.h5.gz`, VGGish's `.ckpt`), a student's folder, a `.keras`, `.h5` or `.tflite` file (see
-        `l3embedding.model_files`), or a callable of one's own, `package.module:callable` (see
-        `l3embedding.plugged`). Without it, the next ones name it.
+        `l3embedding.models.model_files`), or a callable of one's own, `package.module:callable` (see
+        `l3embedding.models.plugged`). Without it, the next ones name it.
     input_repr, content_type, model_type, emb_dim, retrain_type, sparsity
         openl3's and edgel3's ways of naming a model, see `model_name`. `input_repr` also says what a file
         of openl3's weights hears whose name does not.
@@ -205,7 +205,7 @@ def get_embedding(
     sr
         Sampling rate, Hz; for a list, one for all or one each.
     model
-        A loaded model, anything that is a `l3embedding.plugged.Teacher`, or what `load_model` takes.
+        A loaded model, anything that is a `l3embedding.models.plugged.Teacher`, or what `load_model` takes.
     hop_size
         Between frames, s.
     center

@@ -15,10 +15,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from data.audio import resample
-from data.errors import InputError
 from l3embedding import embedding
-from l3embedding.teachers import EmbeddingModel
+from l3embedding.data.audio import resample
+from l3embedding.models.teachers import EmbeddingModel
+from l3embedding.utils.errors import InputError
 
 HOP_SIZE_S = 0.05
 """HEAR's event detection is judged at 50 ms."""

@@ -8,16 +8,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from data.errors import InputError
-from data.recordings import by_sensor, list_recordings
-from data.shards import SPLITS, TEACHER_KEY, dataset_shape, list_shards
-from jobs.folder import WHOLE
-from l3embedding.extraction import ExtractionSettings, extract_sensors, require_splits
-from scripts.program import load_teacher, run_stage
+from l3embedding.cli.program import load_teacher, run_stage
+from l3embedding.data.recordings import by_sensor, list_recordings
+from l3embedding.data.shards import SPLITS, TEACHER_KEY, dataset_shape, list_shards
+from l3embedding.jobs.folder import WHOLE
+from l3embedding.upstream.extraction import ExtractionSettings, extract_sensors, require_splits
+from l3embedding.utils.errors import InputError
 
 
 def extract(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
-    """Extract every sensor; see `l3embedding.extraction`."""
+    """Extract every sensor; see `l3embedding.upstream.extraction`."""
     sensors = by_sensor(list_recordings(inputs["audio_root"]))
     if parameters.exclude_sensor is not None and sensors.pop(parameters.exclude_sensor, None) is None:
         raise InputError(f"exclude_sensor: there is no {parameters.exclude_sensor!r}; there are {', '.join(sensors)}.")

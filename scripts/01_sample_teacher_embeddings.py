@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.progress import progress
-from data.shards import SensorFrames, read_dataset, sensors_in, write_sample
-from l3embedding.diagnostics import diagnose
-from l3embedding.sampling import DppSettings, calendar_groups, draw_sample, share_out
-from scripts.program import run_stage
+from l3embedding.cli.program import run_stage
+from l3embedding.data.shards import SensorFrames, read_dataset, sensors_in, write_sample
+from l3embedding.upstream.diagnostics import diagnose
+from l3embedding.upstream.sampling import DppSettings, calendar_groups, draw_sample, share_out
+from l3embedding.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _DIAGNOSED = 4096
 
 
 def sample(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
-    """Sample the training frames of each sensor; see `l3embedding.sampling`."""
+    """Sample the training frames of each sensor; see `l3embedding.upstream.sampling`."""
     frames = {sensor: SensorFrames(shards) for sensor, shards in sensors_in(inputs["audio_dir"] / "train").items()}
     counts = [len(each) for each in frames.values()]
     combined = parameters.sampling_scope == "combined"

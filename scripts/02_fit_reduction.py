@@ -14,19 +14,26 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
-from data.parallel import map_ahead
-from data.progress import progress
-from data.shards import SPLITS, TEACHER_KEY, read_attributes, read_dataset, require_shards, write_reduced_shard
-from l3embedding.kernel_reduction import fit_kernel_pca
-from l3embedding.reduction import PcaReduction, Reduction, fit_pca
-from l3embedding.umap_reduction import UmapSettings, fit_umap
-from scripts.program import run_stage
+from l3embedding.cli.program import run_stage
+from l3embedding.data.shards import (
+    SPLITS,
+    TEACHER_KEY,
+    read_attributes,
+    read_dataset,
+    require_shards,
+    write_reduced_shard,
+)
+from l3embedding.upstream.kernel_reduction import fit_kernel_pca
+from l3embedding.upstream.reduction import PcaReduction, Reduction, fit_pca
+from l3embedding.upstream.umap_reduction import UmapSettings, fit_umap
+from l3embedding.utils.parallel import map_ahead
+from l3embedding.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 
 
 def reduce(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
-    """Fit and apply; see `l3embedding.reduction`. Shards that are there already are left alone."""
+    """Fit and apply; see `l3embedding.upstream.reduction`. Shards that are there already are left alone."""
     samples = require_shards(inputs["sample_dir"])
     reduction = _fit(parameters, (read_dataset(path, TEACHER_KEY) for path in samples))
     reduction.save(output_dir / "phi.h5")

@@ -14,13 +14,11 @@ from typing import Any
 import keras
 import pandas as pd
 
-from data.errors import InputError
-from data.files import read_json
-from data.shards import SPLITS
-from jobs.folder import CONFIG
-from jobs.stopping import stop_deferred
-from l3embedding.devices import find_devices
-from l3embedding.distillation import (
+from l3embedding.cli.program import run_stage
+from l3embedding.data.shards import SPLITS
+from l3embedding.distillation.devices import find_devices
+from l3embedding.distillation.pairs import Pairs, ShardPair, load_pairs, match_shards
+from l3embedding.distillation.training import (
     TrainingSettings,
     build_student,
     continue_training,
@@ -29,18 +27,20 @@ from l3embedding.distillation import (
     train_student,
 )
 from l3embedding.embedding import load_model
-from l3embedding.frontend import InputRepresentation, student_representation
-from l3embedding.networks import STUDENT_FILTERS, model_size
-from l3embedding.pairs import Pairs, ShardPair, load_pairs, match_shards
-from l3embedding.teachers import KerasEmbeddingModel
-from scripts.model_card import write_model_card
-from scripts.program import run_stage
+from l3embedding.export.model_card import write_model_card
+from l3embedding.jobs.folder import CONFIG
+from l3embedding.jobs.stopping import stop_deferred
+from l3embedding.models.frontend import InputRepresentation, student_representation
+from l3embedding.models.networks import STUDENT_FILTERS, model_size
+from l3embedding.models.teachers import KerasEmbeddingModel
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import read_json
 
 logger = logging.getLogger(__name__)
 
 
 def train(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
-    """Pair audio with targets, and train; see `l3embedding.distillation`."""
+    """Pair audio with targets, and train; see `l3embedding.distillation.training`."""
     shards = _match(parameters, inputs)
     representation = student_representation(
         parameters.asr, parameters.num_mels, parameters.num_dft, parameters.hop_len, parameters.fmax

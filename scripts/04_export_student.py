@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.audio import from_int16
-from data.shards import read_dataset, require_shards
-from l3embedding.edge import arena_bytes, compare, convert, latency_ms, write_tflite
+from l3embedding.cli.program import run_stage
+from l3embedding.data.audio import from_int16
+from l3embedding.data.shards import read_dataset, require_shards
 from l3embedding.embedding import load_model
-from l3embedding.model_files import write_representation
-from l3embedding.networks import model_size
-from scripts.model_card import write_model_card
-from scripts.program import run_stage
+from l3embedding.export.model_card import write_model_card
+from l3embedding.export.tflite import arena_bytes, compare, convert, latency_ms, write_tflite
+from l3embedding.models.model_files import write_representation
+from l3embedding.models.networks import model_size
 
 FLOAT_FILE = "student_float32.tflite"
 INT8_FILE = "student_int8.tflite"

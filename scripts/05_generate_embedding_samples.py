@@ -8,21 +8,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from data.clip_embeddings import CLIPS
-from data.datasets import DATASETS
-from data.errors import InputError
-from jobs.contradictions import IMAGE_HOP_S
-from l3embedding.clips import LogMelImages, embed_clips, reduce_clips
+from l3embedding.cli.program import load_teacher, run_stage
+from l3embedding.data.clip_embeddings import CLIPS
+from l3embedding.data.datasets import DATASETS
+from l3embedding.downstream.clips import LogMelImages, embed_clips, reduce_clips
 from l3embedding.embedding import load_model
-from l3embedding.frontend import InputRepresentation, student_representation
-from l3embedding.mfcc import MfccModel
-from l3embedding.reduction import load_reduction
-from l3embedding.teachers import EmbeddingModel
-from scripts.program import load_teacher, run_stage
+from l3embedding.jobs.contradictions import IMAGE_HOP_S
+from l3embedding.models.frontend import InputRepresentation, student_representation
+from l3embedding.models.mfcc import MfccModel
+from l3embedding.models.teachers import EmbeddingModel
+from l3embedding.upstream.reduction import load_reduction
+from l3embedding.utils.errors import InputError
 
 
 def generate(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
-    """Embed with the teacher, a student or MFCCs, or reduce the teacher's embeddings; see `l3embedding.clips`."""
+    """Embed with the teacher, a student or MFCCs, or reduce the teacher's embeddings."""
     needed = {"teacher": [], "mfcc": [], "logmel-cnn": [], "reduced": ["features", "phi"]}.get(
         parameters.representation, ["model"]
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from data.datasets import DATASETS
-from scripts.downstream.folds import classify_by_folds
-from scripts.downstream.sonyc_ust import classify_sonyc_ust
-from scripts.program import run_stage
+from l3embedding.cli.program import run_stage
+from l3embedding.data.datasets import DATASETS
+from l3embedding.downstream.folds import classify_by_folds
+from l3embedding.downstream.sonyc_ust import classify_sonyc_ust
 
 
 def classify(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:

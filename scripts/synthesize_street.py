@@ -9,12 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from data.soundscapes import StreetSizes, synthesize_street
-from scripts.program import run_stage
+from l3embedding.cli.program import run_stage
+from l3embedding.data.soundscapes import StreetSizes, synthesize_street
 
 
 def synthesize(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
-    """Make recordings and annotated clips; see `data.soundscapes`."""
+    """Make recordings and annotated clips; see `l3embedding.data.soundscapes`."""
     sizes = StreetSizes(**{each.name: getattr(parameters, f"street_{each.name}") for each in fields(StreetSizes)})
     synthesize_street(output_dir, sizes, parameters.random_state)
     return {"synthetic": True}

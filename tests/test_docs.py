@@ -13,8 +13,8 @@ from typing import NamedTuple
 import pytest
 import soundfile
 
-from jobs.experiment import Experiment
-from l3embedding.weights import CACHE_VARIABLE
+from l3embedding.jobs.experiment import Experiment
+from l3embedding.models.weights import CACHE_VARIABLE
 from tests.conftest import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
@@ -81,7 +81,7 @@ def _run_bash(code: str) -> None:
         settings = [word for each in SMALL.get(words[2], []) for word in ("--set", each)]
         path = os.pathsep.join([variables.pop("PYTHONPATH", ""), str(REPOSITORY)])
         ended = subprocess.run(
-            [sys.executable, "-m", "scripts.sea", *words[1:3], *settings, *words[3:]],
+            [sys.executable, "-m", "l3embedding.cli.sea", *words[1:3], *settings, *words[3:]],
             env=os.environ | variables | {"PYTHONPATH": path},
             capture_output=True,
             text=True,
@@ -110,8 +110,8 @@ def _teaches(workplace: Path) -> None:
     """What the chain makes of the page's own teacher: shards, the journal's row, the report, the card."""
     import h5py
 
-    from l3embedding.tracking.journal import read_run
-    from l3embedding.tracking.rows import row_of
+    from l3embedding.jobs.journal import read_run
+    from l3embedding.sheet.rows import row_of
 
     run = workplace / "outputs" / "demo"
     with h5py.File(next((run / "00-extract-teacher-embeddings").rglob("*.h5"))) as shard:

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import InputError
-from jobs.slurm.script import SITE
+from l3embedding.jobs.slurm.script import SITE
+from l3embedding.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from data.errors import InputError
-from data.files import make_folder
-from jobs.slurm.cluster import JobRow
+from l3embedding.jobs.slurm.cluster import JobRow
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import make_folder
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from data.files import read_json, write_json
-from jobs.stopping import StopRequested
+from l3embedding.jobs.stopping import StopRequested
+from l3embedding.utils.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

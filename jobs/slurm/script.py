@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import InputError
-from jobs.chain import Task
-from jobs.experiment import Experiment
-from jobs.local import local_log
+from l3embedding.jobs.chain import Task
+from l3embedding.jobs.experiment import Experiment
+from l3embedding.jobs.local import local_log
+from l3embedding.utils.errors import InputError
 
 JOBS = Path(__file__).resolve().parent.parent
 SITE = JOBS / "site.sh"
@@ -25,7 +25,7 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class JobSettings:
-    """How an experiment's tasks become jobs; the names are those of `jobs.experiment.Experiment`."""
+    """How an experiment's tasks become jobs; the names are those of `l3embedding.jobs.experiment.Experiment`."""
 
     array_tasks: int
     array_throttle: int

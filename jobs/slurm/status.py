@@ -8,13 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import InputError
-from data.files import read_json
-from jobs.chain import Task
-from jobs.folder import DONE, StageFolder
-from jobs.slurm import cluster
-from jobs.slurm.cluster import JobRow
-from jobs.slurm.ledger import Ledger, Submission
+from l3embedding.jobs.chain import Task
+from l3embedding.jobs.folder import DONE, StageFolder
+from l3embedding.jobs.slurm import cluster
+from l3embedding.jobs.slurm.cluster import JobRow
+from l3embedding.jobs.slurm.ledger import Ledger, Submission
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import read_json
 
 _LAST_BYTES = 16_384
 _SLURM_ERROR = re.compile(r"(srun|slurmstepd\S*): error: ")

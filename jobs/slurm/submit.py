@@ -17,13 +17,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.errors import InputError
-from data.files import make_folder, write_text
-from jobs.chain import Task
-from jobs.slurm import cluster
-from jobs.slurm.cluster import JobRow
-from jobs.slurm.ledger import Ledger, Submission
-from jobs.slurm.script import (
+from l3embedding.jobs.chain import Task
+from l3embedding.jobs.slurm import cluster
+from l3embedding.jobs.slurm.cluster import JobRow
+from l3embedding.jobs.slurm.ledger import Ledger, Submission
+from l3embedding.jobs.slurm.script import (
     SEED,
     JobSettings,
     build_script,
@@ -33,6 +31,8 @@ from jobs.slurm.script import (
     stage_options,
     with_any_seed,
 )
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import make_folder, write_text
 
 logger = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from classifier.bootstrap import confidence_intervals, resampled_scores
-from classifier.counts import category_events
-from classifier.metrics import evaluate
-from data.sonyc_ust import Category, Taxonomy
+from l3embedding.classifier.bootstrap import confidence_intervals, resampled_scores
+from l3embedding.classifier.counts import category_events
+from l3embedding.classifier.metrics import evaluate
+from l3embedding.data.sonyc_ust import Category, Taxonomy
 
 TAXONOMY = Taxonomy((Category(1, "engine", {"1": "small", "2": "large", "X": "?"}), Category(2, "dog", {"1": "bark"})))
 LEVELS = ("fine", "coarse")

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
-from classifier.cnn import CnnClassifier, CnnTeacher, soften
+from l3embedding.classifier.cnn import CnnClassifier, CnnTeacher, soften
 
 SHAPE = (8, 8, 1)
 

@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from classifier import fold_models
-from classifier.fold_models import FramewiseClassifier, clip_vector, fold_grid, fold_model
+from l3embedding.classifier import fold_models
+from l3embedding.classifier.fold_models import FramewiseClassifier, clip_vector, fold_grid, fold_model
 
 KINDS = ("logistic", "svm", "mlp", "random_forest")
 CENTRES = {"dog": (2, 0, 0), "rain": (0, 2, 0), "siren": (0, 0, 2)}

@@ -12,9 +12,9 @@ from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut, PredefinedSp
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from classifier.fold_models import fold_grid, fold_model
-from classifier.folds import evaluate_folds
-from data.errors import InputError
+from l3embedding.classifier.fold_models import fold_grid, fold_model
+from l3embedding.classifier.folds import evaluate_folds
+from l3embedding.utils.errors import InputError
 
 FOLDS = np.repeat([1, 2, 3], 12)
 CLASSES = np.tile(["dog", "rain", "siren"], 12)

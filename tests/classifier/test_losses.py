@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from classifier.losses import (
+from l3embedding.classifier.losses import (
     CooccurrenceLoss,
     cooccurrence_laplacian,
     masked_binary_crossentropy,

@@ -15,10 +15,10 @@ from hypothesis.extra.numpy import arrays
 from numpy._core._multiarray_umath import __cpu_features__
 from sklearn.metrics import label_ranking_average_precision_score
 
-from classifier.metrics import curve_table, evaluate, evaluate_proximity, has_level, read_predictions
-from data.errors import InputError
-from data.sonyc_ust import Category, Taxonomy, ground_truth, read_annotations, read_taxonomy
-from scripts.evaluate_predictions import main
+from l3embedding.classifier.metrics import curve_table, evaluate, evaluate_proximity, has_level, read_predictions
+from l3embedding.cli.evaluate import main
+from l3embedding.data.sonyc_ust import Category, Taxonomy, ground_truth, read_annotations, read_taxonomy
+from l3embedding.utils.errors import InputError
 from tests.support.reference_metrics import reference_evaluate
 
 LEVELS = ("fine", "coarse")

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from classifier.network import PROXIMITY, SENSOR, TAGS, ClassifierSettings, build_classifier
-from classifier.pooling import AggregateFrames, AutoPool
-from classifier.scaling import Standardizer
+from l3embedding.classifier.network import PROXIMITY, SENSOR, TAGS, ClassifierSettings, build_classifier
+from l3embedding.classifier.pooling import AggregateFrames, AutoPool
+from l3embedding.classifier.scaling import Standardizer
 
 TINY = ClassifierSettings(hidden_layer_size=8)
 

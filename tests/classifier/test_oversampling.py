@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from classifier.oversampling import imbalance_ratios, lssmote, mlsmote, threshold_function
-from data.errors import InputError
+from l3embedding.classifier.oversampling import imbalance_ratios, lssmote, mlsmote, threshold_function
+from l3embedding.utils.errors import InputError
 
 METHODS = [mlsmote, lssmote]
 

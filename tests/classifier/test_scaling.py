@@ -8,8 +8,8 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from classifier.scaling import Standardizer, Whitener, fit_scaling
-from data.errors import InputError
+from l3embedding.classifier.scaling import Standardizer, Whitener, fit_scaling
+from l3embedding.utils.errors import InputError
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from classifier.network import PROXIMITY, SENSOR, ClassifierSettings
-from classifier.tagging import (
+from l3embedding.classifier.network import PROXIMITY, SENSOR, ClassifierSettings
+from l3embedding.classifier.tagging import (
     Features,
     TaggingSettings,
     auxiliary_targets,
@@ -20,8 +20,8 @@ from classifier.tagging import (
     tag_targets,
     with_all_tags,
 )
-from data.errors import InputError
-from data.sonyc_ust import Category, Taxonomy
+from l3embedding.data.sonyc_ust import Category, Taxonomy
+from l3embedding.utils.errors import InputError
 
 TAXONOMY = Taxonomy((Category(1, "engine", {"1": "small", "2": "large", "X": "?"}), Category(2, "dog", {"1": "bark"})))
 FINE = ["1-1_small", "1-2_large", "2-1_bark"]

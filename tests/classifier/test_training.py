@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from keras import layers, ops
 
-from classifier.clips import Clips, MixedClips, Mixtures
-from classifier.losses import UNKNOWN
-from classifier.network import PROXIMITY, SENSOR, TAGS, Classifier, ClassifierSettings, build_classifier
-from classifier.training import Watch, predict, train
+from l3embedding.classifier.clips import Clips, MixedClips, Mixtures
+from l3embedding.classifier.losses import UNKNOWN
+from l3embedding.classifier.network import PROXIMITY, SENSOR, TAGS, Classifier, ClassifierSettings, build_classifier
+from l3embedding.classifier.training import Watch, predict, train
 
 TINY = ClassifierSettings(hidden_layer_size=8, num_epochs=4, patience=4, batch_size=16, learning_rate=1e-2)
 FACTORS = {"sensor_factor": 0.3, "proximity_factor": 0.2}
@@ -91,7 +91,7 @@ def test_a_seed_decides_everything(rng):
 def test_a_run_that_is_asked_to_stop_ends_bit_for_bit_where_an_undisturbed_one_ends(
     tmp_path, rng, changes, monkeypatch
 ):
-    monkeypatch.setattr("classifier.lbfgs._ITERATIONS_OF_MEMORY", 2)
+    monkeypatch.setattr("l3embedding.classifier.lbfgs._ITERATIONS_OF_MEMORY", 2)
     clips, held_out = _toy(rng, 48)
     clips = _with_factors(clips, rng) if "sensor_factor" in changes else clips
     clips = _framewise(clips) if "model_type" in changes else clips
@@ -163,7 +163,7 @@ def test_the_gradient_of_all_clips_is_that_of_finite_differences(rng, monkeypatc
             seen.append((gradient[index], difference))
         raise StopIteration
 
-    monkeypatch.setattr("classifier.lbfgs.minimize", look)
+    monkeypatch.setattr("l3embedding.classifier.lbfgs.minimize", look)
     settings = replace(TINY, optimizer="lbfgs", batch_size=7, l2_reg=1e-2)
     with pytest.raises(StopIteration):
         _train(clips, held_out, settings, 0)

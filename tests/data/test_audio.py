@@ -8,8 +8,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.audio import frame_audio, from_int16, read_audio, resample, to_int16
-from data.errors import InputError
+from l3embedding.data.audio import frame_audio, from_int16, read_audio, resample, to_int16
+from l3embedding.utils.errors import InputError
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])

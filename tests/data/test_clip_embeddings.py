@@ -7,8 +7,14 @@ import logging
 import numpy as np
 import pytest
 
-from data.clip_embeddings import check_paired, embedding_path, read_embedding, stack_embeddings, write_embedding
-from data.errors import InputError
+from l3embedding.data.clip_embeddings import (
+    check_paired,
+    embedding_path,
+    read_embedding,
+    stack_embeddings,
+    write_embedding,
+)
+from l3embedding.utils.errors import InputError
 
 
 def _write(folder, clip: str, embedding: np.ndarray) -> None:

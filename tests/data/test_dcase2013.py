@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from data.dcase2013 import read_dcase2013
-from data.errors import InputError
+from l3embedding.data.dcase2013 import read_dcase2013
+from l3embedding.utils.errors import InputError
 
 CLASSES = ("bus", "busystreet", "office", "openairmarket", "park", "quietstreet", "restaurant", "supermarket", "tube")
 

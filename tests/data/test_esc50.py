@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import InputError
-from data.esc50 import read_esc50
+from l3embedding.data.esc50 import read_esc50
+from l3embedding.utils.errors import InputError
 
 TABLE = "filename,fold,target,category,take\n2-b.wav,2,1,rain,A\n1-a.wav,1,0,dog,A\n3-c.wav,3,0,dog,B\n"
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.errors import InputError
-from data.loudness import a_weighting, calibrate, frame_levels, relevance
+from l3embedding.data.loudness import a_weighting, calibrate, frame_levels, relevance
+from l3embedding.utils.errors import InputError
 
 NEW_YORK = ZoneInfo("America/New_York")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.errors import InputError
-from data.recordings import by_sensor, list_recordings
+from l3embedding.data.recordings import by_sensor, list_recordings
+from l3embedding.utils.errors import InputError
 
 
 def _touch(path):

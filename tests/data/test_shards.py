@@ -6,9 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from data.clip_embeddings import embedding_path, read_embedding, write_embedding
-from data.errors import InputError
-from data.shards import (
+from l3embedding.data.clip_embeddings import embedding_path, read_embedding, write_embedding
+from l3embedding.data.shards import (
     Frames,
     SensorFrames,
     embedding_keys,
@@ -21,6 +20,7 @@ from data.shards import (
     write_reduced_shard,
     write_upstream_shard,
 )
+from l3embedding.utils.errors import InputError
 
 
 def _frames(rng, n):

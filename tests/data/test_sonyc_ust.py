@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from data.errors import InputError
-from data.sonyc_ust import (
+from l3embedding.data.sonyc_ust import (
     Taxonomy,
     apply_splits,
     clip_context,
@@ -22,6 +21,7 @@ from data.sonyc_ust import (
     training_targets,
     unlabelled,
 )
+from l3embedding.utils.errors import InputError
 
 TAXONOMY = """
 coarse:

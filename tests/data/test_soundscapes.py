@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import soundfile
 
-from data.recordings import by_sensor, list_recordings
-from data.sonyc_ust import ground_truth, read_annotations, read_taxonomy, training_targets
-from data.sound_sources import SOURCES
-from data.soundscapes import SAMPLE_RATE, StreetSizes, synthesize_street
+from l3embedding.data.recordings import by_sensor, list_recordings
+from l3embedding.data.sonyc_ust import ground_truth, read_annotations, read_taxonomy, training_targets
+from l3embedding.data.sound_sources import SOURCES
+from l3embedding.data.soundscapes import SAMPLE_RATE, StreetSizes, synthesize_street
 
 SIZES = StreetSizes(sensors=2, recordings=3, recording_s=1.5, train_clips=30, validate_clips=30, clip_s=1.0)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.errors import InputError
-from data.spl_series import SplSeries, find_series, read_series
+from l3embedding.data.spl_series import SplSeries, find_series, read_series
+from l3embedding.utils.errors import InputError
 
 
 def test_a_frame_has_the_mean_of_the_values_in_its_hop_rounded_to_a_hundredth():

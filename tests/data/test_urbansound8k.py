@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import InputError
-from data.urbansound8k import TABLE, read_urbansound8k
+from l3embedding.data.urbansound8k import TABLE, read_urbansound8k
+from l3embedding.utils.errors import InputError
 
 HEAD = "slice_file_name,fsID,start,end,salience,fold,classID,class\n"
 ROWS = [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jobs.chain import build_chain
-from jobs.experiment import Experiment, Sweep
-from jobs.stages import STAGES
-from scripts.program import stage_parser
+from l3embedding.cli.program import stage_parser
+from l3embedding.jobs.chain import build_chain
+from l3embedding.jobs.experiment import Experiment, Sweep
+from l3embedding.jobs.stages import STAGES
 
 SETTINGS = {"name": "x", "audio_root": "/audio", "dataset_root": "/sonyc"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from data.errors import InputError
-from jobs.experiment import Experiment, read_experiment
+from l3embedding.jobs.experiment import Experiment, read_experiment
+from l3embedding.utils.errors import InputError
 from tests.conftest import REPOSITORY
 
 MINIMAL = "audio_root: /data/audio\ndataset_root: /data/sonyc\n"

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from data.errors import InputError
-from data.files import read_json
-from jobs.folder import WHOLE, Share, StageFolder, fingerprint, stage_folders
+from l3embedding.jobs.folder import WHOLE, Share, StageFolder, fingerprint, stage_folders
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import read_json
 
 
 def _folder(path, value=1, **inputs):

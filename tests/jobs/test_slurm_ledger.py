@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from data.errors import InputError
-from jobs.slurm.cluster import JobRow
-from jobs.slurm.ledger import Ledger, Submission
+from l3embedding.jobs.slurm.cluster import JobRow
+from l3embedding.jobs.slurm.ledger import Ledger, Submission
+from l3embedding.utils.errors import InputError
 
 
 def _intend(ledger, task="03-train", key="sea-1", index=None):

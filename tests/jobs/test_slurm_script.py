@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import InputError
-from jobs.chain import build_chain
-from jobs.experiment import Experiment, Sweep, read_experiment
-from jobs.slurm.script import JOBS, JobSettings, build_script, job_file, log_file, stage_options
-from jobs.slurm.submit import bundle, make_jobs, script_of
-from jobs.stages import STAGES
-from scripts.program import stage_parser
+from l3embedding.cli.program import stage_parser
+from l3embedding.jobs.chain import build_chain
+from l3embedding.jobs.experiment import Experiment, Sweep, read_experiment
+from l3embedding.jobs.slurm.script import JOBS, JobSettings, build_script, job_file, log_file, stage_options
+from l3embedding.jobs.slurm.submit import bundle, make_jobs, script_of
+from l3embedding.jobs.stages import STAGES
+from l3embedding.utils.errors import InputError
 from tests.conftest import REPOSITORY
 
 SETTINGS = {"name": "x", "audio_root": "/audio", "dataset_root": "/sonyc", "array_tasks": 3, "array_throttle": 2}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.chain import build_chain
-from jobs.experiment import Experiment, Sweep
-from jobs.slurm.cluster import JobRow, is_healthy
-from jobs.slurm.ledger import Submission
-from jobs.slurm.requeue import was_preempted
-from jobs.slurm.status import describe, last_error
+from l3embedding.jobs.chain import build_chain
+from l3embedding.jobs.experiment import Experiment, Sweep
+from l3embedding.jobs.slurm.cluster import JobRow, is_healthy
+from l3embedding.jobs.slurm.ledger import Submission
+from l3embedding.jobs.slurm.requeue import was_preempted
+from l3embedding.jobs.slurm.status import describe, last_error
 
 
 @pytest.fixture

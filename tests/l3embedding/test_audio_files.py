@@ -11,13 +11,13 @@ import pytest
 import soundfile
 
 import l3embedding
-from data.errors import InputError
 from l3embedding.audio_files import embed_files, get_output_path, list_jobs, process_file
 from l3embedding.embedding import get_embedding, model_name
-from l3embedding.frontend import student_representation
-from l3embedding.networks import embedding_model, l3_audio_network
-from l3embedding.teachers import KerasEmbeddingModel
-from l3embedding.weights import GIT_BLOBS
+from l3embedding.models.frontend import student_representation
+from l3embedding.models.networks import embedding_model, l3_audio_network
+from l3embedding.models.teachers import KerasEmbeddingModel
+from l3embedding.models.weights import GIT_BLOBS
+from l3embedding.utils.errors import InputError
 from tests.conftest import REPOSITORY
 
 TINY = student_representation(2000, 16, 256, 125)
@@ -145,7 +145,7 @@ def test_a_model_that_is_none_is_refused_as_the_packages_do(said):
 
 def test_the_command_embeds_what_is_missing_and_says_what_it_could_not_read(folder, network):
     embedding_model(TINY, network).save(folder / "tiny.keras")
-    command = [sys.executable, "-m", "scripts.sea", "embed", folder / "audio", "-o", folder / "out"]
+    command = [sys.executable, "-m", "l3embedding.cli.sea", "embed", folder / "audio", "-o", folder / "out"]
     command += ["--model", folder / "tiny.keras", "--hop-size", "0.5"]
     first, second, quiet = (
         subprocess.run([*map(str, command), *more], cwd=REPOSITORY, capture_output=True, text=True)
@@ -160,7 +160,7 @@ def test_the_command_embeds_what_is_missing_and_says_what_it_could_not_read(fold
 
 def test_models_are_listed_with_what_they_hear():
     listed = subprocess.run(
-        [sys.executable, "-m", "scripts.sea", "models"], cwd=REPOSITORY, capture_output=True, text=True
+        [sys.executable, "-m", "l3embedding.cli.sea", "models"], cwd=REPOSITORY, capture_output=True, text=True
     )
     lines = listed.stdout.splitlines()
     assert len([line for line in lines if line.startswith(("openl3_", "edgel3_", "vggish"))]) == len(GIT_BLOBS) + 2
@@ -169,7 +169,7 @@ def test_models_are_listed_with_what_they_hear():
 
 
 def test_an_unknown_name_is_not_fetched():
-    command = [sys.executable, "-m", "scripts.sea", "fetch", "openl4"]
+    command = [sys.executable, "-m", "l3embedding.cli.sea", "fetch", "openl4"]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert ended.returncode == 2
     assert "`sea models` lists" in ended.stderr

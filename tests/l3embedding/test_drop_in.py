@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.audio import frame_audio
 from l3embedding import edgel3, openl3
-from l3embedding.weights import CACHE_VARIABLE
+from l3embedding.data.audio import frame_audio
+from l3embedding.models.weights import CACHE_VARIABLE
 
 SEA = {"model_type": "sea", "emb_dim": 64}
 TOLERANCE = 1e-5
@@ -27,7 +27,9 @@ def cache(shared):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(shared / "sea64"))
         # Nothing is fetched: what is not there is an error at once.
-        patch.setattr("l3embedding.weights._REPOSITORIES", dict.fromkeys(("openl3", "edgel3"), "http://127.0.0.1:9/"))
+        patch.setattr(
+            "l3embedding.models.weights._REPOSITORIES", dict.fromkeys(("openl3", "edgel3"), "http://127.0.0.1:9/")
+        )
         yield
 
 

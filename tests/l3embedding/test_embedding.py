@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import l3embedding
-from data.errors import InputError
 from l3embedding.embedding import get_embedding, load_model
-from l3embedding.frontend import student_representation
-from l3embedding.networks import embedding_model, l3_audio_network
-from l3embedding.teachers import KerasEmbeddingModel, stand_in_teacher
+from l3embedding.models.frontend import student_representation
+from l3embedding.models.networks import embedding_model, l3_audio_network
+from l3embedding.models.teachers import KerasEmbeddingModel, stand_in_teacher
+from l3embedding.utils.errors import InputError
 
 TINY = student_representation(2000, 16, 256, 125)
 
@@ -129,10 +129,10 @@ def test_the_stand_in_comes_from_its_seed_alone_and_says_what_it_is(rng):
 
 
 def test_the_stand_in_tells_sounds_apart(shared):
-    from classifier.fold_models import fold_model
-    from classifier.folds import evaluate_folds
-    from data.audio import read_audio
-    from data.esc50 import read_esc50
+    from l3embedding.classifier.fold_models import fold_model
+    from l3embedding.classifier.folds import evaluate_folds
+    from l3embedding.data.audio import read_audio
+    from l3embedding.data.esc50 import read_esc50
 
     clips = read_esc50(shared / "esc10").query("category in ['rain', 'rooster', 'clock_tick']")
     teacher = stand_in_teacher(0)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.errors import InputError
 from l3embedding import hear
 from l3embedding.embedding import get_embedding
-from l3embedding.frontend import student_representation
-from l3embedding.networks import embedding_model, l3_audio_network
+from l3embedding.models.frontend import student_representation
+from l3embedding.models.networks import embedding_model, l3_audio_network
+from l3embedding.utils.errors import InputError
 
 TINY = student_representation(2000, 16, 256, 125)
 

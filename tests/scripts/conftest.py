@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 TINY = REPOSITORY / "tests" / "support" / "tiny.yaml"
-SEA = [sys.executable, "-m", "scripts.sea"]
+SEA = [sys.executable, "-m", "l3embedding.cli.sea"]
 
 
 def sea(*arguments: object, env: Mapping[str, str] = os.environ) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jobs.stages import STAGES
+from l3embedding.jobs.stages import STAGES
 
 
 def _program(stage):
@@ -21,7 +21,7 @@ def _program(stage):
 
 
 def _extract(audio_root, output_dir, *flags):
-    from scripts.program import run_stage
+    from l3embedding.cli.program import run_stage
 
     stage = "00-extract-teacher-embeddings"
     argv = ["--audio-root", audio_root, "--output-dir", output_dir, "--stand-in-teacher", *flags]

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.datasets import DATASETS, RemoteFile
-from data.errors import InputError
-from jobs.experiment import Experiment
-from l3embedding.weights import CACHE_VARIABLE
-from scripts import fetch
-from scripts.fetch import fetch_dataset
-from scripts.sea import main
+from l3embedding.cli import fetch
+from l3embedding.cli.fetch import fetch_dataset
+from l3embedding.cli.sea import main
+from l3embedding.data.datasets import DATASETS, RemoteFile
+from l3embedding.jobs.experiment import Experiment
+from l3embedding.models.weights import CACHE_VARIABLE
+from l3embedding.utils.errors import InputError
 from tests.support.file_server import FileServer
 
 
@@ -179,7 +179,7 @@ def test_a_mistake_is_a_sentence(arguments, said, capsys):
 def test_vggish_is_fetched_and_refused_if_it_is_something_else(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     with FileServer({"/vggish_model.ckpt": b"<html>a page for those who log in</html>"}).running() as server:
-        monkeypatch.setattr("l3embedding.vggish.URL", f"{server.url}/vggish_model.ckpt")
+        monkeypatch.setattr("l3embedding.models.vggish.URL", f"{server.url}/vggish_model.ckpt")
         assert main(["fetch", "vggish"]) == 2
     assert f"{tmp_path}/vggish_model.ckpt is no TensorFlow checkpoint" in capsys.readouterr().err
     assert main(["models"]) == 0

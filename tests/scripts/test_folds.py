@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import soundfile
 
-from classifier.cnn import CnnClassifier
-from data.clip_embeddings import read_embedding
-from data.files import read_json
-from l3embedding.frontend import student_representation
-from l3embedding.networks import embedding_model, l3_audio_network, model_size
-from scripts.program import run_stage
+from l3embedding.classifier.cnn import CnnClassifier
+from l3embedding.cli.program import run_stage
+from l3embedding.data.clip_embeddings import read_embedding
+from l3embedding.models.frontend import student_representation
+from l3embedding.models.networks import embedding_model, l3_audio_network, model_size
+from l3embedding.utils.files import read_json
 from tests.support.vggish_files import random_arrays, write_keras_port
 
 RATES = (8000, 16_000, 44_100)
@@ -177,7 +177,7 @@ def _remembering(predict, fitted):
 
 def test_a_teacher_whose_frames_are_others_is_refused_by_clip(features, weights, us8k, tmp_path, capsys):
     _embed_with_vggish(us8k, weights, tmp_path / "teacher", 0.25)
-    program = importlib.import_module("scripts.06_train_classifier")
+    program = importlib.import_module("l3embedding.scripts.06_train_classifier")
     words = ["--output-dir", tmp_path / "06", "--dataset", "us8k", "--dataset-root", us8k, *CNN]
     words += ["--supervision", "both", "--features", features["logmel-cnn"][0]]
     for teacher, said in (([], "--teacher-features is missing"), ([tmp_path / "teacher"], "1-1.npz has 2 frames and")):

@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.clip_embeddings import CLIPS, embedding_path, read_embedding
-from data.errors import InputError
-from data.sonyc_ust import find_clips
-from data.soundscapes import SONYC_UST, StreetSizes, synthesize_street
-from jobs.chain import build_chain
-from jobs.experiment import read_experiment
-from jobs.stages import STAGES
-from l3embedding.clips import embed_clips
+from l3embedding.cli.program import run_stage
+from l3embedding.data.clip_embeddings import CLIPS, embedding_path, read_embedding
+from l3embedding.data.sonyc_ust import find_clips
+from l3embedding.data.soundscapes import SONYC_UST, StreetSizes, synthesize_street
+from l3embedding.downstream.clips import embed_clips
 from l3embedding.embedding import BEST_MODEL, load_model
-from l3embedding.frontend import student_representation
-from l3embedding.networks import embedding_model, l3_audio_network
-from scripts.program import run_stage
+from l3embedding.jobs.chain import build_chain
+from l3embedding.jobs.experiment import read_experiment
+from l3embedding.jobs.stages import STAGES
+from l3embedding.models.frontend import student_representation
+from l3embedding.models.networks import embedding_model, l3_audio_network
+from l3embedding.utils.errors import InputError
 from tests.scripts.conftest import TINY
 
 STAGE = "06-train-classifier"

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from data.loudness import relevance
-from jobs.stages import STAGES
-from scripts.program import run_stage
+from l3embedding.cli.program import run_stage
+from l3embedding.data.loudness import relevance
+from l3embedding.jobs.stages import STAGES
 from tests.conftest import REPOSITORY
 
 
@@ -92,7 +92,8 @@ def test_a_lab_with_the_authors_files_goes_on_with_sampling(tmp_path, rng):
         file["spl_vector"], file["spl_timestamp"] = level, 1_500_000_000 + 0.125 * np.arange(760)
     command = [
         sys.executable,
-        "scripts/import_features.py",
+        "-m",
+        "l3embedding.cli.import_features",
         tmp_path / "features",
         tmp_path / "index",
         tmp_path / "out",

@@ -1,6 +1,6 @@
 """The metrics of DCASE 2020 task 5, said again as slowly and directly as their rules are written.
 
-Clip by clip, threshold by threshold, in sets: the reference that `classifier.metrics` is held against.
+Clip by clip, threshold by threshold, in sets: the reference that `l3embedding.classifier.metrics` is held against.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data.sonyc_ust import Category, Taxonomy
+from l3embedding.data.sonyc_ust import Category, Taxonomy
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Row:
 def reference_evaluate(
     predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: str
 ) -> dict[str, Any]:
-    """Judge as `classifier.metrics.evaluate` does; a prediction and a truth for every clip and tag are there."""
+    """Evaluate as `l3embedding.classifier.metrics` does; every clip and tag has a prediction and a truth."""
     scores, facts = predictions.to_dict("index"), truth.to_dict("index")
     count = _count_fine if level == "fine" else _count_coarse
     tables = {}

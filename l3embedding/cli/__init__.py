@@ -1,0 +1,1 @@
+"""The command `sea`, and what every stage's program does."""

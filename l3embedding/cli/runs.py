@@ -1,0 +1,201 @@
+"""The commands of `sea` that look at runs: list them, bring the sheet up to them, check who may write it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from l3embedding.jobs.journal import Run, find_runs
+from l3embedding.sheet.rows import TABS, row_of, tab_of
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = ("run", "status", "stage", "started", "epoch", "best valid_loss", "micro_auprc", "job", "folder")
+
+
+def add_commands(commands: Any) -> None:
+    """Add `runs`, `sync` and `auth` to the parser of `sea`."""
+    runs = commands.add_parser("runs", help="list the runs that the journals know", description=list_runs.__doc__)
+    runs.set_defaults(action=list_runs)
+    _add_folders(runs)
+    runs.add_argument("--where", metavar="KEY=VALUE", action="append", default=[], help="only those of this value")
+    runs.add_argument("--sort", metavar="KEY", default="started", help="a column, or any parameter of the runs")
+    runs.add_argument("--show", metavar="RUN", help="all that is known of one run")
+    runs.add_argument("--csv", metavar="DIR", nargs="?", const=".", help="write the sheet's two tabs as CSV files")
+    sync = commands.add_parser("sync", help="bring the Google Sheet up to the journals", description=sync_sheet.__doc__)
+    sync.set_defaults(action=sync_sheet)
+    _add_folders(sync)
+    _add_sheet(sync)
+    sync.add_argument("--follow", action="store_true", help="go on until stopped")
+    sync.add_argument("--every", metavar="S", type=float, default=30.0, help="seconds between two looks")
+    auth = commands.add_parser("auth", help="check the Google credentials", description=check_account.__doc__)
+    auth.set_defaults(action=check_account)
+    _add_sheet(auth)
+
+
+def list_runs(arguments: argparse.Namespace) -> None:
+    """List, filter and sort the runs below folders; or show one; or write the sheet's tabs as CSV."""
+    runs = _find(arguments.folders)
+    if arguments.csv is not None:
+        _write_csv(runs, Path(arguments.csv))
+        return
+    if arguments.show:
+        chosen = [run for run in runs if run.run_id.startswith(arguments.show)]
+        if not chosen:
+            raise InputError(f"No run {arguments.show!r} in {', '.join(map(str, arguments.folders))}.")
+        for run in chosen:
+            _show(run)
+        return
+    lines = [_line(run) for run in runs]
+    for condition in arguments.where:
+        key, equals, value = condition.partition("=")
+        if not equals or not any(key in line for line in lines):
+            raise InputError(f"--where {condition}: write KEY=VALUE with a column or a parameter of the runs.")
+        lines = [line for line in lines if str(line.get(key)) == value]
+    if not any(arguments.sort in line for line in lines) and lines:
+        raise InputError(f"--sort {arguments.sort}: no run has it; there are {', '.join(_SHOWN)} and the parameters.")
+    lines.sort(key=lambda line: _sortable(line.get(arguments.sort)))
+    asked = [arguments.sort, *(each.partition("=")[0] for each in arguments.where)]
+    columns = dict.fromkeys((*_SHOWN[:-1], *asked, _SHOWN[-1]))
+    print_table([{key: line.get(key) for key in columns} for line in lines])
+
+
+def sync_sheet(arguments: argparse.Namespace) -> None:
+    """Bring the sheet's rows up to the journals below folders. Run again, it changes only what has changed."""
+    from l3embedding.sheet.google import SheetsBusy
+    from l3embedding.sheet.sync import sync_runs
+
+    address = _address(arguments)
+    while True:
+        try:
+            written = sync_runs(_find(arguments.folders), address)
+            print(f"{written} cells and rows written" if written else "the sheet is up to date", flush=True)
+        except SheetsBusy as error:
+            if not arguments.follow:
+                raise
+            logger.warning("%s", error)
+        if not arguments.follow:
+            return
+        time.sleep(arguments.every)
+
+
+def check_account(arguments: argparse.Namespace) -> None:
+    """Say which Google credentials are found, whose they are, and whether the sheet can be written."""
+    from l3embedding.sheet.google import find_account, open_sheet, patiently
+
+    account = find_account()
+    print(f"credentials: {account.kind}, {account.path}")
+    print(f"account:     {account.name}")
+    if not (arguments.gsheet_id or os.environ.get("GSHEET_ID")):
+        print("sheet:       not said; set GSHEET_ID, or --gsheet-id")
+        return
+    address = _address(arguments)
+    sheet = patiently(lambda: open_sheet(address.gsheet_id, account))
+    print(f"sheet:       {sheet.title}")
+    # No data, so nothing changes; but it is refused to those who may only read.
+    patiently(lambda: sheet.values_batch_update({"valueInputOption": "RAW", "data": []}))
+    print("             can be written")
+    if address.name and address.name != sheet.title:
+        print(f"             is not called {address.name!r}")
+
+
+def print_table(lines: Sequence[dict[str, Any]]) -> None:
+    """Print a table for a terminal; a column that says nothing is left out."""
+    if not lines:
+        print("none")
+        return
+    columns = [[key, *(_text(line[key]) for line in lines)] for key in lines[0]]
+    columns = [column for column in columns if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
+        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _beside(folder: Path) -> str:
+    """The folder as one would type it here."""
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _find(folders: Sequence[Path]) -> list[Run]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no folder. Name the output folder of a run, or a folder of such.")
+    return find_runs(*folders)
+
+
+def _line(run: Run) -> dict[str, Any]:
+    losses = [epoch["valid_loss"] for epoch in run.epochs if isinstance(epoch.get("valid_loss"), float)]
+    return {
+        **run.facts.get("parameters", {}),
+        "run": run.run_id,
+        "status": run.status,
+        "stage": run.stage,
+        "started": run.started[:19].replace("T", " "),
+        "updated": run.updated[:19].replace("T", " "),
+        "epoch": run.epochs[-1]["epoch"] if run.epochs else None,
+        "best valid_loss": min(losses, default=None),
+        "micro_auprc": (run.results.get("coarse") or {}).get("micro_auprc"),
+        "job": run.facts.get("job_id"),
+        "host": run.facts.get("host"),
+        "commit": run.facts.get("commit"),
+        "error": run.error,
+        "folder": _beside(run.folder),
+    }
+
+
+def _show(run: Run) -> None:
+    print(f"{run.run_id}  {run.stage}  {run.status}  {run.started} to {run.updated}")
+    if run.error:
+        print(f"error: {run.error}")
+    print(json.dumps({**run.facts, "results": run.results}, indent=2, default=str))
+    print_table([dict(epoch) for epoch in run.epochs] or [{"epochs": "none"}])
+
+
+def _write_csv(runs: Sequence[Run], folder: Path) -> None:
+    for tab in TABS:
+        path = folder / f"{tab.name}.csv"
+        rows = [row_of(run) for run in runs if tab_of(run) is tab]
+        with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, tab.columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        print(f"{path}: {len(rows)} runs")
+
+
+def _address(arguments: argparse.Namespace) -> Any:
+    from l3embedding.sheet.sync import SheetAddress
+
+    gsheet_id = arguments.gsheet_id or os.environ.get("GSHEET_ID", "")
+    if not gsheet_id:
+        raise InputError("Which sheet? Set GSHEET_ID, or --gsheet-id: the part of its URL between /d/ and /edit.")
+    return SheetAddress(gsheet_id, arguments.google_dev_app_name or os.environ.get("GOOGLE_DEV_APP_NAME", ""))
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    help_text = "output folders of runs, or folders of such (default: outputs)"
+    parser.add_argument("folders", metavar="FOLDER", nargs="*", type=Path, default=[Path("outputs")], help=help_text)
+
+
+def _add_sheet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--gsheet-id", default="", help="the sheet's id, from its URL (default: $GSHEET_ID)")
+    parser.add_argument("--google-dev-app-name", default="", help="its name (default: $GOOGLE_DEV_APP_NAME)")
+
+
+def _sortable(value: Any) -> tuple[int, Any]:
+    """Numbers before texts before what is missing."""
+    if value is None:
+        return (2, "")
+    return (0, value) if isinstance(value, (int, float)) else (1, str(value))

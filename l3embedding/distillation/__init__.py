@@ -1,0 +1,1 @@
+"""A student learns to produce phi(teacher(x)) from x."""

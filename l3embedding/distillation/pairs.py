@@ -1,0 +1,325 @@
+"""What the student learns from: log-mel images of audio frames, each paired with its target embedding.
+
+Audio shards and embedding shards lie in two folders under the same file names. The images are
+computed once and kept, with the targets, as two `.npy` files that are memory-mapped, so that a
+training step reads nothing but its rows; where the disk has no room for them, they are computed from
+the audio each time.
+
+Batches go through the rows in blocks: a *window* of blocks from all over the shards is read in long
+stretches, and its rows are shuffled. So the disk reads forward, however many rows there are.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from l3embedding.data.audio import from_int16, resample
+from l3embedding.data.shards import (
+    TEACHER_KEY,
+    dataset_shape,
+    embedding_keys,
+    list_shards,
+    map_dataset,
+    read_attributes,
+    read_dataset,
+    require_shards,
+)
+from l3embedding.models.frontend import InputRepresentation, LogMelSpectrogram
+from l3embedding.utils.errors import InputError
+from l3embedding.utils.files import atomic_path, make_folder
+from l3embedding.utils.parallel import map_ahead
+from l3embedding.utils.progress import Progress, progress
+
+logger = logging.getLogger(__name__)
+
+_ROWS = 256
+"""Frames whose images are computed at once."""
+_BLOCK = 128
+"""Rows that lie side by side and are read together: 1.6 MB of a paper student's images."""
+_WINDOW = 65_536
+"""Rows that are shuffled together: 0.8 GB, for the system's cache to hold."""
+_SPARE_BYTES = 2_000_000_000
+"""Left on the disk for checkpoints."""
+
+
+@dataclass(frozen=True)
+class ShardPair:
+    """An audio shard and where its targets are.
+
+    Attributes
+    ----------
+    audio, embedding
+        Files; the same one if the target is the teacher's own embedding.
+    key
+        Name of the target's dataset.
+    rows
+        How many frames.
+    embedding_size
+        Dimension of the target.
+    """
+
+    audio: Path
+    embedding: Path
+    key: str
+    rows: int
+    embedding_size: int
+
+
+class ShardImages:
+    """The images of all shards, computed from the audio when they are asked for.
+
+    Parameters
+    ----------
+    shards
+        As `match_shards` returns them.
+    representation
+        The student's input representation. Audio of another rate is resampled.
+    """
+
+    def __init__(self, shards: list[ShardPair], representation: InputRepresentation) -> None:
+        self._shards = shards
+        self._representation = representation
+        self._front_end = LogMelSpectrogram(representation)
+        self._ends = np.cumsum([shard.rows for shard in shards])
+        self.shape = (int(self._ends[-1]), *representation.image_shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Images float32 `[rows, mels, windows, 1]` of a slice or of sorted row numbers."""
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        shard_of = np.searchsorted(self._ends, rows, side="right")
+        parts = [self._audio_of(index, rows[shard_of == index]) for index in np.unique(shard_of)]
+        return keras.ops.convert_to_numpy(self._front_end(np.ascontiguousarray(np.concatenate(parts))))
+
+    @cached_property
+    def _audio(self) -> list[NDArray[np.int16]]:
+        return [map_dataset(shard.audio, "audio") for shard in self._shards]
+
+    @cached_property
+    def _rates(self) -> list[int]:
+        return [
+            int(read_attributes(shard.audio).get("sample_rate", audio.shape[1]))
+            for shard, audio in zip(self._shards, self._audio, strict=True)
+        ]
+
+    def _audio_of(self, index: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        start = self._ends[index] - self._shards[index].rows
+        audio = from_int16(self._audio[index][rows - start])
+        if self._rates[index] == self._representation.sample_rate:
+            return audio
+        # soxr takes channels in the second dimension: all frames at once.
+        return resample(np.ascontiguousarray(audio.T), self._rates[index], self._representation.sample_rate).T
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images float32 `[n, mels, windows, 1]`, memory-mapped or computed, and targets float32 `[n, d]`."""
+
+    images: NDArray[np.float32] | ShardImages
+    targets: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def match_shards(audio_dir: Path, embedding_dir: Path | None) -> list[ShardPair]:
+    """Pair the audio shards of one split with the shards that hold the targets.
+
+    Parameters
+    ----------
+    audio_dir
+        Upstream shards.
+    embedding_dir
+        Reduced shards of the same names; None takes the teacher's embeddings in the audio shards.
+
+    Raises
+    ------
+    InputError
+        A shard is missing on either side, or two of one name differ in length, or keys differ.
+    """
+    audio = {path.name: path for path in require_shards(audio_dir)}
+    if embedding_dir is None:
+        return [_pair(path, path, TEACHER_KEY) for path in audio.values()]
+    embeddings = {path.name: path for path in list_shards(embedding_dir)}
+    if unmatched := sorted(audio.keys() ^ embeddings.keys()):
+        lacking = embedding_dir if unmatched[0] in audio else audio_dir
+        raise InputError(f"{unmatched[0]} is not in {lacking}; both folders need a shard of each name.")
+    pairs = [_pair(path, embeddings[name], _only_key(embeddings[name])) for name, path in audio.items()]
+    for pair in pairs:
+        if pair.key != pairs[0].key:
+            raise InputError(f"{pair.embedding} holds {pair.key}, but {pairs[0].embedding} holds {pairs[0].key}.")
+        if pair.embedding_size != pairs[0].embedding_size:
+            raise InputError(
+                f"{pair.embedding} has {pair.embedding_size} dimensions, "
+                f"but {pairs[0].embedding} has {pairs[0].embedding_size}."
+            )
+    return pairs
+
+
+def load_pairs(shards: list[ShardPair], representation: InputRepresentation, cache: Path) -> Pairs:
+    """Compute the images of all shards once, and map them into memory.
+
+    Parameters
+    ----------
+    shards
+        As `match_shards` returns them.
+    representation
+        The student's input representation. Audio of another rate is resampled.
+    cache
+        Folder for `images.npy` and `targets.npy`; what is there already is used as it is.
+
+    Raises
+    ------
+    InputError
+        A target is not a finite number; the shard and the row are named.
+    """
+    images, targets = cache / "images.npy", cache / "targets.npy"
+    computed = ShardImages(shards, representation)
+    if not targets.is_file():
+        _write_array(targets, (len(computed), shards[0].embedding_size), _targets(shards))
+    pairs = Pairs(computed, np.load(targets, mmap_mode="r"))
+    if not images.is_file():
+        needed, free = 4 * int(np.prod(computed.shape)), shutil.disk_usage(make_folder(cache)).free
+        if needed + _SPARE_BYTES > free:
+            logger.warning(
+                "%s: %.1f GB of images do not fit beside %.1f GB on this disk; they are computed in every epoch",
+                cache.name,
+                needed / 1e9,
+                free / 1e9,
+            )
+            return pairs
+        with progress(f"{cache.name}: log-mel images", len(computed), "frames", logger) as bar:
+            _write_array(images, computed.shape, _chunks(computed, bar))
+    return Pairs(np.load(images, mmap_mode="r"), pairs.targets)
+
+
+def _pair(audio: Path, embedding: Path, key: str) -> ShardPair:
+    rows, size = dataset_shape(embedding, key)
+    if (audio_rows := dataset_shape(audio, "audio")[0]) != rows:
+        raise InputError(f"{audio} has {audio_rows} frames, but {embedding} has {rows} embeddings.")
+    return ShardPair(audio, embedding, key, rows, size)
+
+
+def _only_key(path: Path) -> str:
+    keys = embedding_keys(path)
+    if len(keys) != 1:
+        raise InputError(f"{path} should hold one dataset of embeddings, but holds {', '.join(keys) or 'none'}.")
+    return keys[0]
+
+
+def _targets(shards: list[ShardPair]) -> Iterator[NDArray[np.float32]]:
+    for shard in shards:
+        values = read_dataset(shard.embedding, shard.key)
+        if not (finite := np.isfinite(values).all(axis=1)).all():
+            raise InputError(f"{shard.embedding}, {shard.key}: row {int(np.argmin(finite))} is not finite.")
+        yield values
+
+
+def _chunks(images: ShardImages, bar: Progress) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(images), _ROWS):
+        chunk = images[start : start + _ROWS]
+        yield chunk
+        bar.update(len(chunk))
+
+
+def _write_array(path: Path, shape: tuple[int, ...], chunks: Iterator[NDArray[np.float32]]) -> None:
+    """Write a `.npy` file piece by piece; not through a memory map, which dies of a full disk instead of saying so."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for chunk in chunks:
+            file.write(np.ascontiguousarray(chunk, np.float32).data)
+
+
+class PairBatches:
+    """Batches of one epoch, in an order that is a function of the seed and the epoch alone.
+
+    Training takes passes over a permutation of the rows, a fresh one for each pass, and an epoch is a
+    stretch of that endless sequence; so a run that is taken up at an epoch sees what an undisturbed
+    one sees. What does not fill a batch at the end of a pass is left for the next.
+
+    Parameters
+    ----------
+    pairs
+        Images and targets.
+    batch_size
+        Rows in a batch.
+    epoch_size
+        Batches in an epoch; at most one pass.
+    random_state
+        Seed of the permutations.
+    epoch
+        Counted from 0.
+
+    Attributes
+    ----------
+    batch_size
+        As given, or all rows if there are fewer.
+    """
+
+    def __init__(self, pairs: Pairs, batch_size: int, epoch_size: int, random_state: int, epoch: int) -> None:
+        self._pairs = pairs
+        self.batch_size = min(batch_size, len(pairs))
+        self._per_pass = len(pairs) // self.batch_size
+        self._epoch_size = min(epoch_size, self._per_pass)
+        self._random_state = random_state
+        self._epoch = epoch
+        self._permutations: dict[int, NDArray[np.int64]] = {}
+
+    def __len__(self) -> int:
+        return self._epoch_size
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        # Sorted rows are read from the disk in one direction.
+        rows = np.sort(self.rows(index))
+        return self._pairs.images[rows], self._pairs.targets[rows]
+
+    def ahead(self, first: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Batches from `first` on, read by threads a few ahead of the step that takes them."""
+        return map_ahead(self.__getitem__, range(first, len(self)), threads=2)
+
+    def rows(self, index: int) -> NDArray[np.int64]:
+        """Rows of batch `index` of this epoch, int64 `[batch_size]`."""
+        number, position = divmod(self._epoch * self._epoch_size + index, self._per_pass)
+        if number not in self._permutations:
+            rng = np.random.default_rng([self._random_state, number])
+            self._permutations[number] = shuffled_rows(len(self._pairs), rng)
+        return self._permutations[number][position * self.batch_size : (position + 1) * self.batch_size]
+
+
+def shuffled_rows(n: int, rng: np.random.Generator, block: int = _BLOCK, window: int = _WINDOW) -> NDArray[np.int64]:
+    """Shuffle rows 0 to n - 1 so that they are read in long stretches.
+
+    Parameters
+    ----------
+    n
+        How many rows.
+    rng
+        Draws the order.
+    block
+        Rows side by side that fall into one window.
+    window
+        Rows that are shuffled among each other; as many as there are, and the order is any of all.
+
+    Returns
+    -------
+    A permutation, int64 `[n]`.
+    """
+    if n <= window:
+        return rng.permutation(n)
+    starts = block * rng.permutation(-(-n // block))
+    windows = np.array_split(starts, -(-n // window))
+    rows = [(each[:, np.newaxis] + np.arange(block)).ravel() for each in windows]
+    return np.concatenate([rng.permutation(each[each < n]) for each in rows])

@@ -1,0 +1,1 @@
+"""What a student is worth: clips embedded, classifiers trained and evaluated on them."""

@@ -1,0 +1,1 @@
+"""A student as others take it: TFLite, a model card."""

@@ -1,0 +1,1 @@
+"""Networks, their front ends and weights, and teachers of any kind."""

@@ -1,0 +1,191 @@
+"""A teacher of one's own: the little that is asked of it, and what is filled in and checked.
+
+Anything that has the attributes and the one method of `Teacher` can teach. It is named where an
+official model would be, as a callable without arguments that the Python path holds:
+
+    teacher: my_package.my_module:load
+
+A teacher's frames may be of any length. Where teacher and student hear the same second, as in the
+chain, a teacher of shorter frames hears the second's beginning, and one of longer frames hears the
+second followed by silence: so what it says depends on nothing that the student cannot hear.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l3embedding.models.teachers import UNKNOWN_LICENCE, EmbeddingModel
+from l3embedding.utils.errors import InputError
+
+_PROBE_FRAMES = 2
+_PROJECTIONS = 4
+
+
+class Teacher(Protocol):
+    """What a teacher must have.
+
+    It may have more of `l3embedding.models.teachers.EmbeddingModel`: `name`, `size_mb`, `activation_mb`,
+    `weights_sha256`, `licence`.
+
+    Attributes
+    ----------
+    sample_rate
+        Hz.
+    frame_length
+        Samples in a frame.
+    embedding_size
+        Dimension of the embedding.
+    """
+
+    sample_rate: int
+    frame_length: int
+    embedding_size: int
+
+    def embed(self, frames: NDArray[np.float32]) -> Any:
+        """Embed frames float32 `[n, frame_length]` in [-1, 1] as an array of numbers `[n, embedding_size]`.
+
+        The same frames give the same embeddings, whatever the others of the batch.
+        """
+
+
+class PluggedTeacher:
+    """A teacher with all the attributes of an embedding model, whose output is checked.
+
+    Parameters
+    ----------
+    teacher
+        Anything that is a `Teacher`.
+    name
+        What it is called where it does not say.
+    batch_size
+        Frames that it is given at once.
+
+    Raises
+    ------
+    InputError
+        It lacks an attribute, or what it gives for noise is not what it promises, or is not the
+        same twice.
+    """
+
+    def __init__(self, teacher: Teacher, name: str, batch_size: int = 32) -> None:
+        self._teacher = teacher
+        self.name = str(getattr(teacher, "name", name))
+        self.batch_size = batch_size
+        for attribute in ("sample_rate", "frame_length", "embedding_size"):
+            value = getattr(teacher, attribute, None)
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value <= 0:
+                raise InputError(f"The teacher {self.name}: {attribute} is {value!r}, not a positive whole number.")
+            setattr(self, attribute, int(value))
+        if not callable(getattr(teacher, "embed", None)):
+            raise InputError(f"The teacher {self.name} has no method embed(frames).")
+        self.size_mb = getattr(teacher, "size_mb", None)
+        self.activation_mb = getattr(teacher, "activation_mb", None)
+        self.licence = getattr(teacher, "licence", UNKNOWN_LICENCE)
+        self.is_stand_in = bool(getattr(teacher, "is_stand_in", False))
+        fingerprint = self._fingerprint()
+        self.weights_sha256 = str(getattr(teacher, "weights_sha256", fingerprint))
+
+    def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed frames float32 `[n, frame_length]` as float32 `[n, embedding_size]`.
+
+        Raises
+        ------
+        InputError
+            The teacher gave another shape, no numbers, or numbers that are not finite.
+        """
+        embeddings = np.empty((len(frames), self.embedding_size), np.float32)
+        for start in range(0, len(frames), self.batch_size):
+            batch = np.ascontiguousarray(frames[start : start + self.batch_size], np.float32)
+            embeddings[start : start + len(batch)] = self._checked(batch)
+        return embeddings
+
+    def _checked(self, frames: NDArray[np.float32]) -> NDArray[np.floating]:
+        values = np.asarray(self._teacher.embed(frames))
+        promised = (len(frames), self.embedding_size)
+        if values.shape != promised:
+            raise InputError(
+                f"The teacher {self.name} gave an array of {values.shape} for frames of {frames.shape}, not {promised}."
+            )
+        if not (np.issubdtype(values.dtype, np.floating) or np.issubdtype(values.dtype, np.integer)):
+            raise InputError(f"The teacher {self.name} gave an array of {values.dtype}, not of numbers.")
+        if not np.isfinite(values).all():
+            raise InputError(f"The teacher {self.name} gave an embedding that is not finite.")
+        return values
+
+    def _fingerprint(self) -> str:
+        """Hash of what it makes of a fixed noise, so coarse that another machine's rounding does not show."""
+        rng = np.random.default_rng(0)
+        noise = rng.normal(0, 0.1, (_PROBE_FRAMES, self.frame_length)).astype(np.float32)
+        embeddings = self.embed(noise)
+        if not np.allclose(embeddings, self.embed(noise), rtol=1e-3, atol=1e-4 * np.abs(embeddings).max()):
+            raise InputError(
+                f"The teacher {self.name} gives other embeddings for the same frames: is it in training mode?"
+            )
+        norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        directions = embeddings / np.maximum(norms, np.finfo(np.float32).tiny)
+        projected = directions @ rng.standard_normal((self.embedding_size, _PROJECTIONS))
+        said = [f"{norm:.2e}" for norm in norms.ravel()] + [f"{value:.2f}" for value in projected.ravel()]
+        said += [str(self.sample_rate), str(self.frame_length)]
+        return hashlib.sha256(" ".join(said).replace("-0.00", "0.00").encode()).hexdigest()
+
+
+class SecondFrames:
+    """An embedding model that hears whole seconds, see the top of this module.
+
+    Parameters
+    ----------
+    model
+        Of another frame length.
+    """
+
+    def __init__(self, model: EmbeddingModel) -> None:
+        self._model = model
+        self.frame_length = model.sample_rate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed frames float32 `[n, sample_rate]` as float32 `[n, embedding_size]`."""
+        length = self._model.frame_length
+        missing = max(0, length - frames.shape[1])
+        return self._model.embed(np.pad(frames, ((0, 0), (0, missing))) if missing else frames[:, :length])
+
+
+def in_seconds(model: EmbeddingModel) -> EmbeddingModel:
+    """Have an embedding model hear whole seconds; most do already."""
+    return model if model.frame_length == model.sample_rate else SecondFrames(model)
+
+
+def is_plugged(name: str) -> bool:
+    """Say whether a name is that of a callable: `package.module:callable`."""
+    return re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) is not None
+
+
+def load_plugged(name: str, batch_size: int = 32) -> PluggedTeacher:
+    """Import the callable that `package.module:callable` names, call it, and take what it returns as a teacher.
+
+    This runs the user's code, because the user says so.
+
+    Raises
+    ------
+    InputError
+        There is no such module or callable, or what it returns is no teacher.
+    """
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(
+            f"The teacher {name} cannot be imported: {error}. Put the folder of its module on PYTHONPATH."
+        ) from error
+    load = getattr(module, attribute, None)
+    if not callable(load):
+        raise InputError(f"The teacher {name}: {module.__file__} has no callable {attribute!r}.")
+    return PluggedTeacher(load(), name, batch_size)

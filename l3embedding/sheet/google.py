@@ -1,0 +1,275 @@
+"""Google's side: credentials, and a client that is patient, bounded and keeps secrets.
+
+Nothing here ends a run: what goes wrong is a `SheetsError`, whose text holds no token and no key.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gspread
+import platformdirs
+import requests
+from google.auth import exceptions as google_errors
+from google.auth.credentials import Credentials
+
+from l3embedding.utils.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+SCOPES = ("https://www.googleapis.com/auth/spreadsheets",)
+OAUTH2CLIENT_TOKEN = Path("~/.credentials/sheets.googleapis.com-python-quickstart.json")
+_GSPREAD_FOLDER = Path("~/.config/gspread")
+
+API = "https://sheets.googleapis.com"
+API_VARIABLE = "L3EMBEDDING_SHEETS_API"
+"""Environment variable: another server that speaks the Sheets API v4, such as that of the tests."""
+
+REQUEST_S = 30.0
+"""Time limit of one request."""
+PER_MINUTE = 45
+"""Reads, and writes, that all processes of a user who share a home send in a minute; Google allows 60."""
+WINDOW_S = 60.0
+"""A minute."""
+
+ATTEMPTS = 7
+"""How often a request is tried while the service is busy."""
+PAUSE_S = 1.0
+"""The first pause, at most."""
+
+Result = TypeVar("Result")
+
+
+class SheetsError(InputError):
+    """The sheet cannot be reached or written; trying again will not help."""
+
+
+class SheetsBusy(SheetsError):
+    """The service did not do it now: over quota, broken, or not heard from."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who writes.
+
+    Attributes
+    ----------
+    credentials
+        For gspread.
+    kind
+        service account, authorized user, or oauth2client token.
+    path
+        The file.
+    name
+        Its e-mail address or client, which the sheet must be shared with; never a secret.
+    """
+
+    credentials: Credentials
+    kind: str
+    path: Path
+    name: str
+
+
+def find_account(environment: Mapping[str, str] = os.environ) -> Account:
+    """Load the first credentials that are there.
+
+    In this order: the file that GOOGLE_APPLICATION_CREDENTIALS names, gspread's own folder
+    (`service_account.json`, `authorized_user.json`), and the token of an old oauth2client flow.
+
+    Raises
+    ------
+    SheetsError
+        There are none, or the file is none; what to do next is said.
+    """
+    if named := environment.get("GOOGLE_APPLICATION_CREDENTIALS"):
+        paths = [Path(named).expanduser()]
+    else:
+        files = [_GSPREAD_FOLDER / "service_account.json", _GSPREAD_FOLDER / "authorized_user.json", OAUTH2CLIENT_TOKEN]
+        paths = [path.expanduser() for path in files]
+    for path in paths:
+        if path.is_file():
+            return _load_account(path)
+    raise SheetsError(
+        f"No Google credentials: none of {', '.join(map(str, paths))} is there. Make a service account at "
+        "https://console.cloud.google.com/iam-admin/serviceaccounts, put its JSON key at "
+        f"{_GSPREAD_FOLDER / 'service_account.json'}, and share the sheet with its e-mail address."
+    )
+
+
+def _load_account(path: Path) -> Account:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        kind = content.get("type") or content.get("_class", "")
+        if kind == "service_account":
+            from google.oauth2.service_account import Credentials as ServiceAccount
+
+            loaded = ServiceAccount.from_service_account_info(content, scopes=SCOPES)
+            return Account(loaded, "service account", path, loaded.service_account_email)
+        if kind in ("authorized_user", "") and "refresh_token" in content and "_module" not in content:
+            from google.oauth2.credentials import Credentials as AuthorizedUser
+
+            loaded = AuthorizedUser.from_authorized_user_info(content, scopes=SCOPES)
+            return Account(loaded, "authorized user", path, content.get("account") or f"client {content['client_id']}")
+        if "OAuth2Credentials" in kind or "_module" in content:
+            return _load_oauth2client(path)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        # The text of a parser's error may quote the file.
+        raise SheetsError(f"{path} cannot be read as Google credentials ({type(error).__name__}).") from None
+    raise SheetsError(f"{path} holds no Google credentials: its type is {kind!r}.")
+
+
+def _load_oauth2client(path: Path) -> Account:
+    try:
+        from oauth2client.file import Storage
+    except ImportError:
+        raise SheetsError(f"{path} is a token of oauth2client: pip install 'l3embedding[oauth2client]'.") from None
+    stored = Storage(str(path)).get()
+    if stored is None or stored.invalid:
+        raise SheetsError(f"{path} holds a token that has been revoked; use a service account instead.")
+    converted = gspread.utils.convert_credentials(stored)
+    return Account(converted, "oauth2client token", path, f"client {stored.client_id}")
+
+
+class Budget:
+    """Keeps all processes of a user below so many requests a minute, through a file that they share.
+
+    Parameters
+    ----------
+    path
+        The file; where it cannot be written, each process keeps its own count.
+    limit
+        Requests of one kind within `window_s`.
+    window_s
+        How long a request counts, s.
+    """
+
+    def __init__(self, path: Path, limit: int, window_s: float) -> None:
+        self._path = path
+        self._limit = limit
+        self._window_s = window_s
+
+    def take(self) -> None:
+        """Wait until a request may be sent, and count it."""
+        while wait := self._try(time.time()):
+            time.sleep(wait)
+
+    def _try(self, now: float) -> float:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self._path, "a+", encoding="utf-8") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.seek(0)
+                recent = [float(line) for line in file.read().split() if now - self._window_s < float(line) <= now]
+                if len(recent) >= self._limit:
+                    return max(0.01, recent[0] + self._window_s - now)
+                file.seek(0)
+                file.truncate()
+                file.write("\n".join(map(str, [*recent, now])))
+        except (OSError, ValueError) as error:
+            logger.debug("%s: %s", self._path, error)
+        return 0.0
+
+
+class PatientClient(gspread.HTTPClient):
+    """gspread's client with a time limit, a budget shared by all processes, and errors that say what to do."""
+
+    def __init__(self, auth: Credentials, session: Any = None) -> None:
+        super().__init__(auth, session)
+        self.set_timeout(REQUEST_S)
+        self.api = os.environ.get(API_VARIABLE, API)
+        folder = platformdirs.user_cache_path("l3embedding")
+        # One budget a user and a project, of which the account is all that is known here.
+        account = getattr(auth, "service_account_email", None) or getattr(auth, "client_id", None) or "user"
+        name = hashlib.sha256(f"{account} {self.api}".encode()).hexdigest()[:12]
+        self.budgets = {
+            kind: Budget(folder / f"sheets-{kind}-{name}.txt", PER_MINUTE, WINDOW_S) for kind in ("read", "write")
+        }
+
+    def request(self, method: str, endpoint: str, *arguments: Any, **options: Any) -> requests.Response:
+        """Send one request, once.
+
+        Raises
+        ------
+        SheetsBusy
+            It may be done, or not; look before trying again.
+        SheetsError
+            It was refused.
+        """
+        self.budgets["read" if method.lower() == "get" else "write"].take()
+        try:
+            return super().request(method, endpoint.replace(API, self.api, 1), *arguments, **options)
+        except gspread.exceptions.APIError as error:
+            status = error.response.status_code
+            said = redact(f"{status} {error.error.get('status', '')}: {error.error.get('message', '')}")
+            if status == 429 or status >= 500:
+                raise SheetsBusy(f"Google Sheets: {said}") from None
+            raise SheetsError(f"Google Sheets: {said} {_ADVICE.get(status, '')}".strip()) from None
+        except google_errors.TransportError as error:
+            raise SheetsBusy(f"Google cannot be reached ({type(error).__name__}).") from None
+        except google_errors.RefreshError as error:
+            if error.retryable:
+                raise SheetsBusy("Google did not renew the credentials just now.") from None
+            raise SheetsError("Google does not accept the credentials; `sea auth` says which they are.") from None
+        except google_errors.GoogleAuthError as error:
+            raise SheetsError(f"The credentials cannot be used ({type(error).__name__}).") from None
+        except requests.RequestException as error:
+            raise SheetsBusy(f"Google Sheets did not answer ({type(error).__name__}).") from None
+
+
+_ADVICE = {
+    403: "Share the sheet with the account that `sea auth` names, as an editor.",
+    404: "Is GSHEET_ID the part of the sheet's URL between /d/ and /edit?",
+}
+
+
+def open_sheet(gsheet_id: str, account: Account) -> gspread.Spreadsheet:
+    """Open a spreadsheet.
+
+    Raises
+    ------
+    SheetsBusy, SheetsError
+        It cannot be opened now, or at all.
+    """
+    client = gspread.Client(account.credentials, http_client=PatientClient)
+    return client.open_by_key(gsheet_id)
+
+
+def patiently(action: Callable[[], Result]) -> Result:
+    """Do what may be done again, with pauses while the service is busy.
+
+    Raises
+    ------
+    SheetsBusy
+        It was, every time.
+    """
+    for attempt in range(ATTEMPTS - 1):
+        try:
+            return action()
+        except SheetsBusy as error:
+            pause(attempt, error)
+    return action()
+
+
+def pause(attempt: int, error: SheetsBusy) -> None:
+    """Wait after an attempt, counted from 0: twice as long each time, a minute at most, out of step with others."""
+    seconds = min(60.0, PAUSE_S * 2.0**attempt) * random.uniform(0.5, 1.0)
+    logger.info("%s Trying again in %.0f s.", error, seconds)
+    time.sleep(seconds)
+
+
+def redact(text: str) -> str:
+    """Take out of a text whatever looks like a token or a key."""
+    text = re.sub(r"-----BEGIN.*?(-----END[^-]*-----|$)", "[key]", text, flags=re.DOTALL)
+    text = re.sub(r"\b(ya29\.|1//|GOCSPX-|Bearer\s+|eyJ)[\w.\-/~+=]+", "[secret]", text)
+    return re.sub(r"(?i)(token|secret|password|private_key)(\w*\W+)[\w.\-/+=]{8,}", r"\1\2[secret]", text)

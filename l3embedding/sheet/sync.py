@@ -1,0 +1,143 @@
+"""Bringing the sheet up to the journals: from a login node, or from the job itself.
+
+Whoever does it holds a lock in each run's folder meanwhile, so that one run has one writer however
+many are at work.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from l3embedding.jobs.journal import Run, read_run
+from l3embedding.sheet.google import SheetsError, find_account, open_sheet, patiently
+from l3embedding.sheet.rows import TABS, row_of, tab_of
+from l3embedding.sheet.tab import update_tab
+
+logger = logging.getLogger(__name__)
+
+_LOCK = ".sync.lock"
+_LAST_WORD_S = 60.0
+_HASTY_WORD_S = 10.0
+"""Where the run was stopped, its scheduler may not wait much longer."""
+
+
+@dataclass(frozen=True)
+class SheetAddress:
+    """Which sheet.
+
+    Attributes
+    ----------
+    gsheet_id
+        Its id, from its URL.
+    name
+        Its title, as the user knows it; empty if it does not matter.
+    """
+
+    gsheet_id: str
+    name: str = ""
+
+
+def sync_runs(runs: Sequence[Run], address: SheetAddress) -> int:
+    """Bring the rows of runs up to their journals.
+
+    Parameters
+    ----------
+    runs
+        Their folders are read again, under the lock.
+    address
+        The sheet.
+
+    Returns
+    -------
+    How many cells and rows were written.
+
+    Raises
+    ------
+    SheetsBusy, SheetsError
+        The sheet could not be written, now or at all; the journals keep everything.
+    """
+    folders = sorted({run.folder for run in runs if tab_of(run)})
+    if not folders:
+        return 0
+    account = find_account()
+    with _locked(folders):
+        spreadsheet = patiently(lambda: open_sheet(address.gsheet_id, account))
+        if address.name and spreadsheet.title != address.name:
+            logger.warning("the sheet is called %r, not %r", spreadsheet.title, address.name)
+        current = [run for folder in folders if (run := read_run(folder))]
+        written = 0
+        for tab in TABS:
+            rows = {run.run_id: row_of(run) for run in current if tab_of(run) is tab}
+            if rows:
+                written += update_tab(spreadsheet, tab, rows)
+        return written
+
+
+class Follower:
+    """Keeps a run's row up to its journal while the run goes on, in a thread that can hurt nobody.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    address
+        The sheet.
+    every_s
+        Seconds between two looks.
+    """
+
+    def __init__(self, folder: Path, address: SheetAddress, every_s: float = 60.0) -> None:
+        self._folder = folder
+        self._address = address
+        self._every_s = every_s
+        self._ended = threading.Event()
+        self._said = ""
+        self._thread = threading.Thread(target=self._follow, name="sheet", daemon=True)
+
+    def __enter__(self) -> Follower:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Give the last word a while to reach the sheet; `sea sync` brings it there otherwise."""
+        self._ended.set()
+        self._thread.join(_LAST_WORD_S if kind is None else _HASTY_WORD_S)
+        if self._thread.is_alive():
+            logger.warning("the sheet is behind %s; `sea sync` brings it up to date", self._folder)
+
+    def _follow(self) -> None:
+        while True:
+            last = self._ended.is_set()
+            self._sync()
+            if last:
+                return
+            self._ended.wait(self._every_s)
+
+    def _sync(self) -> None:
+        try:
+            if run := read_run(self._folder):
+                sync_runs([run], self._address)
+        except Exception as error:  # whatever the service does, the run goes on
+            said = str(error) if isinstance(error, SheetsError) else f"{type(error).__name__} while syncing."
+            if said != self._said:
+                logger.warning("%s The journal keeps it; `sea sync` brings the sheet up to date.", said)
+            self._said = said
+
+
+@contextmanager
+def _locked(folders: Sequence[Path]) -> Iterator[None]:
+    """Hold the locks of folders, taken in an order that all processes share."""
+    with ExitStack() as held:
+        for folder in sorted(folders):
+            try:
+                lock = held.enter_context(open(folder / _LOCK, "a"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                raise SheetsError(f"{folder} cannot be locked, so its run is not synced: {error}.") from None
+        yield

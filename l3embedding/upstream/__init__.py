@@ -1,0 +1,1 @@
+"""From recordings of a domain to phi: extraction, sampling, reduction."""

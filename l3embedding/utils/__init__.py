@@ -1,0 +1,1 @@
+"""What every room needs: errors for people, whole-or-absent files, downloads, progress."""
