@@ -22,9 +22,10 @@ from benchmarks.timing import seconds
 from l3embedding.audio_files import embed_files, list_jobs
 from l3embedding.data.audio import frame_audio, read_audio, resample
 from l3embedding.models.frontend import student_representation
-from l3embedding.models.networks import STUDENT_FILTERS, l3_audio_network
+from l3embedding.models.networks import l3_audio_network
 from l3embedding.models.teachers import KerasEmbeddingModel
 from l3embedding.models.weights import architecture_of
+from l3embedding.settings import PAPER_STUDENTS
 
 FILES, FILE_S, RATE, HOP_S = 10, 10, 44100, 0.5
 BATCHES = (8, 16, 32, 64)
@@ -145,7 +146,7 @@ def _torch_network(torch, network):
 def _memory(rng: np.random.Generator) -> None:
     """Peak memory after the first files of a large folder, and at its end."""
     representation = student_representation()
-    network = l3_audio_network(representation.image_shape, STUDENT_FILTERS[64], "relu")
+    network = l3_audio_network(representation.image_shape, PAPER_STUDENTS[64], "relu")
     model = KerasEmbeddingModel("student", representation, network)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,20 +1,18 @@
 """The downstream data sets: what each is called, where its files are to be had, and who reads its folder.
 
-A new data set is an entry of `DATASETS` and a value of the experiment's key `dataset`.
+A new data set is an entry of `DATASETS` and a reader; the setting `dataset.name` and everything else follow.
+The table is light to import: a reader is named, and imported when it is first used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import typing
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-import pandas as pd
-
-from l3embedding.data.dcase2013 import read_dcase2013
-from l3embedding.data.esc50 import read_esc50
-from l3embedding.data.sonyc_ust import ANNOTATIONS, TAXONOMY, find_clips, read_annotations, read_taxonomy
-from l3embedding.data.urbansound8k import read_urbansound8k
+if typing.TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,10 @@ class Dataset:
         How many clips it has in full.
     download_gb, unpacked_gb
         Its size, about.
-    read
-        Lists the clips in its folder: a row a clip with `filename` and `path`; where there are folds,
-        also `fold` and `category`.
+    reader
+        `module:function`, see `read`.
     has_folds
-        Whether it is judged fold by fold.
+        Whether it is evaluated fold by fold.
     """
 
     title: str
@@ -76,15 +73,13 @@ class Dataset:
     clips: int
     download_gb: float
     unpacked_gb: float
-    read: Callable[[Path], pd.DataFrame]
+    reader: str
     has_folds: bool = True
 
-
-def read_sonyc_ust(root: Path) -> pd.DataFrame:
-    """List the annotated clips of SONYC-UST: `filename` and `path`."""
-    annotations = read_annotations(root / ANNOTATIONS, read_taxonomy(root / TAXONOMY))
-    clips = find_clips(root, annotations["audio_filename"].tolist())
-    return pd.DataFrame({"filename": list(clips), "path": list(clips.values())})
+    def read(self, root: Path) -> pd.DataFrame:
+        """List the clips in its folder, one per row: `filename`, `path`; with folds, also `fold` and `category`."""
+        module, _, function = self.reader.partition(":")
+        return getattr(import_module(module), function)(root)
 
 
 _SONYC_UST = "https://zenodo.org/record/3966543/files/"
@@ -121,7 +116,7 @@ DATASETS = {
         clips=18_510,
         download_gb=13.3,
         unpacked_gb=17.8,
-        read=read_sonyc_ust,
+        reader="l3embedding.data.sonyc_ust:read_sonyc_ust",
         has_folds=False,
     ),
     "us8k": Dataset(
@@ -136,7 +131,7 @@ DATASETS = {
         clips=8_732,
         download_gb=6.0,
         unpacked_gb=7.1,
-        read=read_urbansound8k,
+        reader="l3embedding.data.urbansound8k:read_urbansound8k",
     ),
     "esc50": Dataset(
         title="ESC-50",
@@ -152,7 +147,7 @@ DATASETS = {
         clips=2_000,
         download_gb=0.65,
         unpacked_gb=0.9,
-        read=read_esc50,
+        reader="l3embedding.data.esc50:read_esc50",
     ),
     "dcase2013": Dataset(
         title="DCASE 2013 scenes, development set",
@@ -167,6 +162,6 @@ DATASETS = {
         clips=100,
         download_gb=0.4,
         unpacked_gb=0.53,
-        read=read_dcase2013,
+        reader="l3embedding.data.dcase2013:read_dcase2013",
     ),
 }

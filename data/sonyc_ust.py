@@ -329,6 +329,13 @@ def clip_context(annotations: pd.DataFrame, clips: pd.Index) -> tuple[NDArray[np
     return rows[["latitude", "longitude"]].to_numpy(np.float64), np.concatenate(hot, axis=1)
 
 
+def read_sonyc_ust(root: Path) -> pd.DataFrame:
+    """List the annotated clips, one per row: `filename` and `path`."""
+    annotations = read_annotations(root / ANNOTATIONS, read_taxonomy(root / TAXONOMY))
+    clips = find_clips(root, annotations["audio_filename"].tolist())
+    return pd.DataFrame({"filename": list(clips), "path": list(clips.values())})
+
+
 def find_clips(root: str | os.PathLike[str], names: list[str]) -> dict[str, Path]:
     """Find clips by file name in the data set's folder, wherever they were unpacked below it.
 

@@ -31,8 +31,9 @@ from l3embedding.export.model_card import write_model_card
 from l3embedding.jobs.folder import CONFIG
 from l3embedding.jobs.stopping import stop_deferred
 from l3embedding.models.frontend import InputRepresentation, student_representation
-from l3embedding.models.networks import STUDENT_FILTERS, model_size
+from l3embedding.models.networks import model_size
 from l3embedding.models.teachers import KerasEmbeddingModel
+from l3embedding.settings import PAPER_STUDENTS
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import read_json
 
@@ -101,7 +102,7 @@ def _match(parameters: SimpleNamespace, inputs: Mapping[str, Path]) -> dict[str,
 def _filters(parameters: SimpleNamespace, shard: ShardPair) -> tuple[int, ...]:
     """The filters that the parameters say, or those of the paper's student of this dimension."""
     size = shard.embedding_size
-    filters = parameters.student_filters or STUDENT_FILTERS.get(size)
+    filters = parameters.student_filters or PAPER_STUDENTS.get(size)
     if filters is None:
         raise InputError(
             f"The targets have {size} dimensions, as none of the paper's students; give --student-filters."

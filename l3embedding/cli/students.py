@@ -35,11 +35,11 @@ def add_commands(commands: Any) -> None:
 def list_students(arguments: argparse.Namespace) -> None:
     """Quantise untrained students, the paper's and those of the given filters, and measure what they need."""
     from l3embedding.models.frontend import student_representation
-    from l3embedding.models.networks import STUDENT_FILTERS
+    from l3embedding.settings import PAPER_STUDENTS
 
     representation = student_representation(*(getattr(arguments, key) for key in _HEARS))
     logger.info("hearing %d Hz as images of %d x %d", arguments.asr, *representation.image_shape[:2])
-    shapes = [*STUDENT_FILTERS.values(), *arguments.filters]
+    shapes = [*PAPER_STUDENTS.values(), *arguments.filters]
     print_table([_needs(shape, representation, arguments) for shape in dict.fromkeys(shapes)])
 
 

@@ -115,9 +115,9 @@ def _fold_model(parameters: SimpleNamespace, load: Load | None = None) -> BaseEs
 
 def _filters(parameters: SimpleNamespace) -> tuple[int, ...]:
     """The filters that the parameters say, or those of the paper's student of this dimension."""
-    from l3embedding.models.networks import STUDENT_FILTERS
+    from l3embedding.settings import PAPER_STUDENTS
 
-    filters = parameters.student_filters or STUDENT_FILTERS.get(parameters.student)
+    filters = parameters.student_filters or PAPER_STUDENTS.get(parameters.student)
     if filters is None:
         raise InputError(f"None of the paper's students has {parameters.student} dimensions; give --student-filters.")
     return tuple(filters)

@@ -29,14 +29,6 @@ Precision = Literal["float32", "mixed_bfloat16"]
 
 TEACHER_FILTERS = (64, 128, 256, 512)
 
-STUDENT_FILTERS = {
-    512: (64, 128, 256, 512),
-    256: (32, 64, 128, 256),
-    128: (32, 64, 128, 128),
-    64: (32, 64, 128, 64),
-}
-"""Filters of each block of the paper's Student 0, 1, 2 and 3, by embedding dimension."""
-
 EMBEDDING_LAYER = "audio_embedding_layer"
 NETWORK = "network"
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from l3embedding.models.frontend import OPENL3_REPRESENTATIONS, InputRepresentation, student_representation
-from l3embedding.models.networks import STUDENT_FILTERS, TEACHER_FILTERS, Head, l3_audio_network
+from l3embedding.models.networks import TEACHER_FILTERS, Head, l3_audio_network
+from l3embedding.settings import PAPER_STUDENTS
 from l3embedding.utils.downloads import DownloadFailed, digest, failure, fetch_file, verify
 from l3embedding.utils.errors import InputError
 
@@ -97,7 +98,7 @@ def architecture_of(name: str) -> Architecture:
     """
     parts = name.removesuffix("-v0_2_0").removesuffix("-v0_4_0").split("_")
     if name.startswith("edgel3_sea"):
-        return Architecture(student_representation(), STUDENT_FILTERS[int(parts[-1])], "relu")
+        return Architecture(student_representation(), PAPER_STUDENTS[int(parts[-1])], "relu")
     # The sparse networks of edgel3 have the shape of openl3's mel256.
     representation = OPENL3_REPRESENTATIONS[parts[2] if parts[0] == "openl3" else "mel256"]
     if name.endswith("-v0_4_0"):

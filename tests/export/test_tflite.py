@@ -8,9 +8,10 @@ import pytest
 from l3embedding.export.tflite import arena_bytes, compare, convert, latency_ms, write_tflite
 from l3embedding.models.frontend import student_representation
 from l3embedding.models.model_files import write_representation
-from l3embedding.models.networks import STUDENT_FILTERS, l3_audio_network
+from l3embedding.models.networks import l3_audio_network
 from l3embedding.models.teachers import KerasEmbeddingModel
 from l3embedding.models.tflite import TFLiteEmbeddingModel
+from l3embedding.settings import PAPER_STUDENTS
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_input_and_output_of_the_8_bit_model_are_int8(student, frames, tmp_path)
 def test_student_2_fits_the_papers_board(frames):
     pytest.importorskip("tflite_micro", reason="tflite-micro is not installed, so there is no arena to measure")
     representation = student_representation()
-    network = l3_audio_network(representation.image_shape, STUDENT_FILTERS[128], "relu")
+    network = l3_audio_network(representation.image_shape, PAPER_STUDENTS[128], "relu")
     images = KerasEmbeddingModel("x", representation, network).images(frames)
     content = convert(network, images)
     # 605,088 bytes and an arena of 214,256 were measured independently for this network.

@@ -9,12 +9,12 @@ import pytest
 from l3embedding.models.frontend import OPENL3_REPRESENTATIONS, student_representation
 from l3embedding.models.networks import (
     EMBEDDING_LAYER,
-    STUDENT_FILTERS,
     embedding_model,
     l3_audio_network,
     model_size,
     split_embedding_model,
 )
+from l3embedding.settings import PAPER_STUDENTS
 from l3embedding.utils.errors import InputError
 
 
@@ -29,7 +29,7 @@ from l3embedding.utils.errors import InputError
 )
 @pytest.mark.parametrize("head", ["relu", "linear"])
 def test_the_students_have_the_papers_sizes(dimension, parameters, megabytes, activation, gflop, head):
-    network = l3_audio_network(student_representation().image_shape, STUDENT_FILTERS[dimension], head)
+    network = l3_audio_network(student_representation().image_shape, PAPER_STUDENTS[dimension], head)
     size = model_size(network)
     assert network.output_shape == (None, dimension)
     assert size.parameters == parameters
