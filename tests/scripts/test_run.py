@@ -102,7 +102,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_tables_of_an_undisturbed_o
     [
         (["run", "nowhere.yaml"], "nowhere.yaml cannot be read: No such file"),
         (["run", TINY, "--set", "samplng=dpp"], "did you mean 'sampling'?"),
-        (["run", TINY, "--output-dir", "/proc/nothing"], "/proc/nothing cannot be made"),
+        (["run", TINY, "--output-dir", "/proc/nothing"], "/proc/nothing cannot be created"),
         (["run", TINY, "--from", "9"], "numbered 0 to 7"),
     ],
 )
