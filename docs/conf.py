@@ -9,7 +9,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from l3embedding.jobs.experiment import Experiment  # noqa: E402
+from l3embedding.settings import Experiment, Settings, groups, kind_of  # noqa: E402
 
 project = "Specialized Embedding Approximation"
 copyright = "the authors of this repository, MIT licence"
@@ -39,21 +39,32 @@ def _type(annotation: object) -> str:
         return ", ".join(f"`{each}`" for each in options)
     if origin is typing.Annotated:
         return _type(options[0])
-    return "list" if origin is tuple else " or ".join(_type(each) for each in options)
+    return f"list of: {_type(options[0])}" if origin is tuple else " or ".join(_type(each) for each in options)
 
 
-def experiment_keys() -> str:
-    """A table of every key of an experiment, from the model that validates it."""
-    rows = ["| key | default | takes | what it is |", "| --- | --- | --- | --- |"]
-    for name, field in Experiment.model_fields.items():
-        default = "" if field.is_required() else f"`{list(field.default)}`" if field.default == () else field.default
-        if default is None:
-            default = "none"
-        elif isinstance(default, tuple):
-            default = f"[{', '.join(map(str, default))}]"
+def _default(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value in (None, "") else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(group: type[Settings]) -> str:
+    """A table of the fields of a group, from the class that validates them."""
+    rows = ["| key | default | takes | effect | only with | description |", "| --- | --- | --- | --- | --- | --- |"]
+    for name, field in group.model_fields.items():
+        if name in groups() and group is Experiment:
+            continue
+        when = field.json_schema_extra["when"]
+        only = "; ".join(f"`{other}`: {', '.join(map(_default, values))}" for other, values in when.items())
+        main = " (main)" if name == group.main else ""
         description = str(field.description).replace("*", r"\*").replace("|", r"\|")
-        rows.append(f"| `{name}` | {default} | {_type(field.annotation)} | {description} |")
+        cells = (f"`{name}`{main}", _default(field.default), _type(field.annotation), kind_of(field), only, description)
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
-myst_substitutions = {"experiment_keys": experiment_keys()}
+myst_substitutions = {"table_experiment": _table(Experiment)}
+for _name, _group in groups().items():
+    myst_substitutions |= {f"table_{_name}": _table(_group), f"doc_{_name}": _group.__doc__}
