@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import typing
 from pathlib import Path
@@ -26,7 +27,7 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 
-myst_enable_extensions = ["substitution", "colon_fence"]
+myst_enable_extensions = ["colon_fence"]
 
 
 def _type(annotation: object) -> str:
@@ -39,7 +40,10 @@ def _type(annotation: object) -> str:
         return ", ".join(f"`{each}`" for each in options)
     if origin is typing.Annotated:
         return _type(options[0])
-    return f"list of: {_type(options[0])}" if origin is tuple else " or ".join(_type(each) for each in options)
+    if origin is tuple:
+        item = _type(options[0])
+        return f"list of {item}" if "`" in item else f"list of {item}s"
+    return " or ".join(_type(each) for each in options)
 
 
 def _default(value: object) -> str:
@@ -65,6 +69,18 @@ def _table(group: type[Settings]) -> str:
     return "\n".join(rows)
 
 
-myst_substitutions = {"table_experiment": _table(Experiment)}
-for _name, _group in groups().items():
-    myst_substitutions |= {f"table_{_name}": _table(_group), f"doc_{_name}": _group.__doc__}
+def fill_tables(page: str) -> str:
+    """Replace each table of settings, between `<!-- GROUP -->` and `<!-- end -->`, by the current one."""
+    tables = {"experiment": _table(Experiment)}
+    tables |= {name: f"{group.__doc__}\n\n{_table(group)}" for name, group in groups().items()}
+    return re.sub(
+        r"<!-- (\w+) -->\n.*?<!-- end -->",
+        lambda found: f"<!-- {found[1]} -->\n\n{tables[found[1]]}\n\n<!-- end -->",
+        page,
+        flags=re.DOTALL,
+    )
+
+
+# The page is kept with its tables, so that it can be read without building the documentation.
+SETTINGS_PAGE = REPOSITORY / "docs" / "settings.md"
+SETTINGS_PAGE.write_text(fill_tables(SETTINGS_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
