@@ -1,7 +1,7 @@
 """Every command and code block of the README and documentation runs, page by page, and names settings that exist.
 
-Commands run at a small size, in a folder with the files that the pages name. A page has two tests: one runs what a single
-machine can run, the other what needs a Slurm cluster.
+Commands run at a small size, in a folder with the files that the pages name. A page has two tests: one of what runs on
+a single machine, the other of what needs a Slurm cluster.
 """
 
 from __future__ import annotations
