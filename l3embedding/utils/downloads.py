@@ -120,13 +120,17 @@ def _locked(name: Path, path: Path) -> Iterator[IO[bytes]]:
                 message = f"{path.parent} is on a file system without locks: {error}. Mount it with flock."
                 raise InputError(message) from None
             # The process that held the lock may have renamed or removed the file that was opened.
-            if not name.exists() or not os.path.samestat(os.fstat(part.fileno()), name.stat()):
+            try:
+                current = os.path.samestat(os.fstat(part.fileno()), name.stat())
+            except FileNotFoundError:
+                current = False
+            if not current:
                 continue
             try:
                 yield part
             finally:
-                if name.exists() and (path.is_file() or not part.tell()):
-                    name.unlink()
+                if path.is_file() or not part.tell():
+                    name.unlink(missing_ok=True)
             return
 
 
