@@ -2,14 +2,14 @@
 
 The folder holds the stage's outputs and files of ours:
 
-`config.json`   written first: the stage, every parameter, the inputs, the signature
-`parts/`        where several tasks share the work: what each of them found
-`done.json`     written last: the same as the first, the results, and who, when, how long, how much memory
+`config.json`   written first: the stage, its settings, those that are signed, the inputs, the signature
+`parts/`        where several tasks share the work: the results of each
+`done.json`     written last: the same, the results, and host, job, times and peak memory
 `.lock`         held while a program works there; `.lock-3-of-15` by a task for its share
 
-The *signature* is a hash of the parameters and of what the inputs hold. A stage whose `done.json`
-bears the present signature is skipped; one without `done.json` is taken up where it stopped; output
-made with another signature is set aside under a new name, never mixed with the new one.
+The *signature* is a hash of the settings that decide the result and of what the inputs hold. A stage whose
+`done.json` has the present signature is skipped; one without `done.json` is resumed; output of another signature
+is set aside under a new name, never mixed with the new one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from l3embedding.jobs.journal import read_run
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import make_folder, read_json, remove_leftovers, write_json
 
@@ -48,7 +49,7 @@ _OURS = (_LOCK, _GATE, _FINISH)
 LOCK_PATIENCE_S = 5.0
 """How long to wait for another writer: a run that has just been killed may need a moment to go away."""
 _SAY_WAITING_S = 60.0
-_FORMAT = 1
+_FORMAT = 2
 """Counts the changes of a stage's output format; output of another format is made again."""
 
 
@@ -89,29 +90,35 @@ class StageFolder:
         Name of the stage.
     path
         The folder.
-    parameters
-        All that decides the result, beside the inputs.
+    signed
+        The settings that decide the result, beside the inputs.
     inputs
         Flag name to path.
+    parameters
+        All settings, for the record.
     """
 
     stage: str
     path: Path
-    parameters: Mapping[str, Any]
+    signed: Mapping[str, Any]
     inputs: Mapping[str, Path]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def signature(self) -> str:
-        """Hash the parameters and what the inputs hold.
+        """Hash the signed settings and what the inputs hold.
 
         Raises
         ------
         InputError
             An input is missing, or was left unfinished by an earlier stage.
         """
-        inputs = {name: fingerprint(path, besides=self.path) for name, path in self.inputs.items()}
-        text = json.dumps([_FORMAT, self.stage, dict(self.parameters), inputs], sort_keys=True, default=str)
+        text = json.dumps([_FORMAT, self.stage, self.signed, self._fingerprints], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        return {name: fingerprint(path, besides=self.path) for name, path in self.inputs.items()}
 
     @property
     def run_id(self) -> str:
@@ -127,14 +134,33 @@ class StageFolder:
             return False
 
     def state(self) -> str:
-        """Say in a word how things stand: done, running, stopped, outdated, or to do."""
+        """How it stands: done, running, failed, interrupted, outdated or to do."""
         if self.is_running():
             return "running"
         if self.is_done():
             return "done"
-        if (self.path / DONE).is_file():
+        if self.changes():
             return "outdated"
-        return "stopped" if (self.path / CONFIG).is_file() else "to do"
+        if not (self.path / CONFIG).is_file():
+            return "to do"
+        run = read_run(self.path)
+        return "failed" if run and run.status == "failed" else "interrupted"
+
+    def changes(self) -> list[str]:
+        """Why what the folder holds is outdated, such as `student.dim 128 -> 64`; empty where it is not, or empty."""
+        config = self.path / CONFIG
+        try:
+            held = read_json(config) if config.is_file() else None
+            if held is None or held.get("signature") == self.signature:
+                return []
+        except InputError:
+            return []
+        before, now = held.get("signed", {}), json.loads(json.dumps(self.signed, default=str))
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        changed = [f"{name} {before.get(name)} -> {now.get(name)}" for name in names]
+        read = held.get("fingerprints", {})
+        changed += [f"{name} has changed" for name, value in self._fingerprints.items() if read.get(name) != value]
+        return changed or ["its output format has changed"]
 
     def is_running(self) -> bool:
         """Say whether a program holds the folder, or a share of it."""
@@ -254,7 +280,9 @@ class StageFolder:
             "stage": self.stage,
             "signature": self.signature,
             "parameters": dict(self.parameters),
+            "signed": dict(self.signed),
             "inputs": {name: os.path.abspath(path) for name, path in self.inputs.items()},
+            "fingerprints": self._fingerprints,
         }
 
     @contextmanager

@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 from l3embedding.jobs.chain import Task
-from l3embedding.jobs.folder import StageFolder
 from l3embedding.utils.files import make_folder
 
 logger = logging.getLogger(__name__)
@@ -32,11 +31,6 @@ _PR_SET_PDEATHSIG = 1
 
 class StageFailed(RuntimeError):
     """A stage ended with an error; the message says which, and where its log is."""
-
-
-def folder_of(task: Task) -> StageFolder:
-    """The stage folder that a task writes."""
-    return StageFolder(task.stage.name, task.folder, task.parameters, task.inputs)
 
 
 def local_log(task: Task, log_dir: Path) -> Path:
@@ -61,7 +55,7 @@ def run_tasks(tasks: list[Task], log_dir: Path) -> None:
     """
     for position, task in enumerate(tasks, start=1):
         heading = f"[{position}/{len(tasks)}] {task.name}"
-        if folder_of(task).is_done():
+        if task.stage_folder.is_done():
             logger.info("%s: done already", heading)
             continue
         logger.info("%s: %s", heading, task.stage.summary)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from l3embedding.jobs.slurm.cluster import JobRow
 from l3embedding.utils.errors import InputError
@@ -117,7 +118,7 @@ class Ledger:
         """Write down the id that Slurm gave the job of a key."""
         self._append([{"key": key, "job_id": job_id}])
 
-    def _entries(self) -> Iterator[dict]:
+    def _entries(self) -> Iterator[dict[str, Any]]:
         if not self._path.is_file():
             return
         for line in self._path.read_text(encoding="utf-8").splitlines():
@@ -126,7 +127,7 @@ class Ledger:
             except json.JSONDecodeError:
                 continue  # torn by a launcher that was killed: sbatch had not been called
 
-    def _append(self, entries: Sequence[dict]) -> None:
+    def _append(self, entries: Sequence[dict[str, Any]]) -> None:
         with open(self._path, "a+b") as file:
             # After a torn line, a new one.
             if file.tell() and not self._path.read_bytes().endswith(b"\n"):

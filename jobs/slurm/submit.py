@@ -23,14 +23,15 @@ from l3embedding.jobs.slurm.cluster import JobRow
 from l3embedding.jobs.slurm.ledger import Ledger, Submission
 from l3embedding.jobs.slurm.script import (
     SEED,
-    JobSettings,
     build_script,
     build_seed_script,
     job_file,
     log_file,
+    num_tasks,
     stage_options,
     with_any_seed,
 )
+from l3embedding.settings import Experiment
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import make_folder, write_text
 
@@ -62,7 +63,7 @@ class Job:
         return hashlib.sha256("\n".join([self.script, *self.options]).encode()).hexdigest()
 
 
-def make_jobs(tasks: Sequence[Task], settings: JobSettings, output_dir: Path) -> list[Job]:
+def make_jobs(tasks: Sequence[Task], experiment: Experiment, output_dir: Path) -> list[Job]:
     """Build the scripts of tasks.
 
     Raises
@@ -72,15 +73,15 @@ def make_jobs(tasks: Sequence[Task], settings: JobSettings, output_dir: Path) ->
     """
     jobs = []
     for task in tasks:
-        source, num_tasks = job_file(task), settings.num_tasks(task)
+        source, shared_by = job_file(task), num_tasks(task, experiment.slurm)
         if not source.is_file():
             raise InputError(f"{source}, which says the resources of {task.name}, is missing.")
-        log = log_file(task, output_dir / "logs", num_tasks)
+        log = log_file(task, output_dir / "logs", shared_by)
         script = build_script(
-            task, source.read_text(encoding="utf-8"), settings, Path.cwd(), output_dir / "logs", sys.executable
+            task, source.read_text(encoding="utf-8"), experiment, Path.cwd(), output_dir / "logs", sys.executable
         )
         path = output_dir / "slurm" / f"{task.name.replace(' ', ',')}.sbatch"
-        jobs.append(Job(task, path, script, stage_options(task, settings), num_tasks, log, source))
+        jobs.append(Job(task, path, script, stage_options(task, experiment), shared_by, log, source))
     return jobs
 
 
@@ -90,26 +91,26 @@ def bundle(jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def _but_for_seed(job: Job) -> tuple[object, ...]:
-    seed = job.task.parameters.get(SEED)
+    seed = job.task.arguments.get(SEED)
     if seed is None or not 0 <= seed <= _MAX_INDEX or f",{SEED}={seed}" not in job.task.name:
         return (job.task.name,)
-    parameters = {name: value for name, value in job.task.parameters.items() if name != SEED}
+    parameters = {name: value for name, value in job.task.arguments.items() if name != SEED}
     return (with_any_seed(job.task.name, "*"), str(parameters), str(job.task.inputs), *job.options)
 
 
-def script_of(jobs: Sequence[Job], settings: JobSettings, output_dir: Path) -> tuple[Path, str]:
+def script_of(jobs: Sequence[Job], experiment: Experiment, output_dir: Path) -> tuple[Path, str]:
     """Where the script of a bundle goes, and the script: the job's own, or that of an array over seeds."""
     first = jobs[0]
     if len(jobs) == 1:
         return first.path, first.script
     header, log_dir = first.source.read_text(encoding="utf-8"), output_dir / "logs"
-    script = build_seed_script([job.task for job in jobs], header, settings, Path.cwd(), log_dir, sys.executable)
-    seeds = "+".join(str(job.task.parameters[SEED]) for job in jobs)
+    script = build_seed_script([job.task for job in jobs], header, experiment, Path.cwd(), log_dir, sys.executable)
+    seeds = "+".join(str(job.task.arguments[SEED]) for job in jobs)
     return first.path.with_name(with_any_seed(first.path.name, seeds)), script
 
 
 def submit_chain(
-    jobs: Sequence[Job], done: set[Path], settings: JobSettings, output_dir: Path
+    jobs: Sequence[Job], done: set[Path], experiment: Experiment, output_dir: Path
 ) -> dict[str, Submission]:
     """Submit the jobs that are not queued yet, parents first.
 
@@ -119,8 +120,8 @@ def submit_chain(
         Of the tasks that are not done, parents first.
     done
         Folders of the tasks that are.
-    settings
-        How tasks become jobs.
+    experiment
+        Its settings of Slurm and of the sheet.
     output_dir
         Folder of the run.
 
@@ -149,7 +150,7 @@ def submit_chain(
             earlier = {name: (each, each.rows_in(rows)) for name, each in known.items() if each.job_id}
             todo = [job for job in group if not _is_kept(job, dependencies, earlier, headings[job.task.name])]
             if todo:
-                path, script = script_of(todo, settings, output_dir)
+                path, script = script_of(todo, experiment, output_dir)
                 write_text(path, script)
                 for submitted in _submit(ledger, todo, path, dependencies):
                     known[submitted.task] = submitted
@@ -187,7 +188,7 @@ def _submit(ledger: Ledger, jobs: Sequence[Job], path: Path, dependencies: tuple
             job.num_tasks,
             str(job.log),
             time.time(),
-            index=job.task.parameters[SEED] if len(jobs) > 1 else None,
+            index=job.task.arguments[SEED] if len(jobs) > 1 else None,
         )
         for job in jobs
     ]
