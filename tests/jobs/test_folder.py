@@ -1,4 +1,4 @@
-"""Stage folders: skipped, taken up, set aside, locked."""
+"""Stage folders: skipped, resumed, set aside, locked."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def test_a_finished_stage_is_done_until_a_parameter_changes(tmp_path):
     _finish(_folder(tmp_path / "a"))
     assert _folder(tmp_path / "a").state() == "done"
     assert _folder(tmp_path / "a", value=2).state() == "outdated"
+    assert _folder(tmp_path / "a", value=2).changes() == ["value 1 -> 2"]
     assert _folder(tmp_path / "b").state() == "to do"
 
 
@@ -41,7 +42,7 @@ def test_an_unfinished_stage_keeps_its_outputs_and_loses_half_written_ones(tmp_p
         (tmp_path / "a" / "shard.h5").write_text("whole")
         (tmp_path / "a" / ".partial-next-xyz.h5").write_text("half")
         raise RuntimeError
-    assert _folder(tmp_path / "a").state() == "stopped"
+    assert _folder(tmp_path / "a").state() == "interrupted"
     with _folder(tmp_path / "a").opened():
         assert (tmp_path / "a" / "shard.h5").exists()
         assert not (tmp_path / "a" / ".partial-next-xyz.h5").exists()
