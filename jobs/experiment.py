@@ -176,17 +176,17 @@ def _flatten(mapping: Mapping[Any, Any], where: str) -> dict[str, Any]:
 
 
 def _unknown(key: str) -> str:
-    said = f"{key!r} is not a setting"
+    message = f"{key!r} is not a setting"
     if key in FORMER:
-        return f"{said} any more; it is now {FORMER[key]}."
+        return f"{message} any more; it is now {FORMER[key]}."
     names = setting_names()
     if same := [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]:
-        return f"{said}; did you mean {' or '.join(same)}?"
+        return f"{message}; did you mean {' or '.join(same)}?"
     if near := get_close_matches(key, [*names, *groups()], n=1, cutoff=0.5):
-        return f"{said}; did you mean {near[0]!r}?"
+        return f"{message}; did you mean {near[0]!r}?"
     section = groups().get(key.partition(".")[0])
     known = section.model_fields if section else Experiment.model_fields
-    return f"{said}; known are {', '.join(known)}."
+    return f"{message}; known are {', '.join(known)}."
 
 
 class _References(Template):

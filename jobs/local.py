@@ -22,7 +22,7 @@ _CHATTER = re.compile(
     r"absl::InitializeLog|oneDNN custom operations|TensorFlow Lite XNNPACK|Failed to resize buffer"
     r"|quantized inputs were expected|warnings\.warn\($|^fully_quantize:"
 )
-"""What TensorFlow's C++ code says of itself at every start; it goes to the log alone."""
+"""Lines that TensorFlow's C++ code prints at every start; they go to the log only."""
 
 
 _PR_SET_PDEATHSIG = 1
@@ -30,11 +30,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 class StageFailed(RuntimeError):
-    """A stage ended with an error; the message says which, and where its log is."""
+    """A stage ended with an error; the message names it and its log."""
 
 
 def local_log(task: Task, log_dir: Path) -> Path:
-    """Where what a task says is kept."""
+    """The log of a task."""
     return log_dir / f"{task.name.replace(' ', ',')}.log"
 
 
@@ -90,7 +90,7 @@ def _run(task: Task, log: Path) -> int:
                     sys.stdout.flush()
             return process.wait()
         except BaseException:
-            # Nothing may go on writing once the launcher is gone.
+            # No stage may write on after its launcher has ended.
             process.send_signal(signal.SIGTERM)
             process.wait()
             raise

@@ -45,7 +45,7 @@ class Submission:
     index
         The task's index in an array over seeds; None if its job is its own.
     job_id
-        What Slurm answered; None if nobody heard it.
+        Slurm's answer; None if the launcher was killed before it arrived.
     """
 
     task: str
@@ -60,7 +60,7 @@ class Submission:
 
     @property
     def slurm_id(self) -> str:
-        """What Slurm's commands call the task's job; empty if nobody heard its id."""
+        """The job's id, as Slurm's commands take it; empty if it is unknown."""
         if self.job_id is None or self.index is None:
             return self.job_id or ""
         return f"{self.job_id}_{self.index}"

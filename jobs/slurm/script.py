@@ -1,7 +1,7 @@
-"""The script of a job: a pure function of a task, so that it can be read before it is submitted.
+"""The script of a job: a pure function of its task, so that it can be read before it is submitted.
 
 The resources are those of the numbered job file that a person would submit by hand
-(`jobs/emb_approx_mse/.../NN-name.sbatch`): its `#SBATCH` lines are copied, so they are said once.
+(`jobs/emb_approx_mse/.../NN-name.sbatch`): its `#SBATCH` lines are copied, so that they are declared once.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def build_script(task: Task, header: str, experiment: Experiment, cwd: Path, log
     log_dir
         Where the log goes.
     python
-        The interpreter, unless the site says another.
+        The interpreter, unless the site sets another.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Submit a chain: what is done is left out, what is queued is kept, the rest is submitted.
+"""Submit a chain: skip what is done, keep what is queued, submit the rest.
 
-Tasks that differ in nothing but the seed are submitted as one array, and each is still looked at by
-itself: what is left of an array is submitted again without the tasks that are done or queued. Running it
-again after it was killed at any point leaves every task with exactly one job.
+Tasks that differ only in the seed are submitted as one array, and still tracked one by one: an array that is
+submitted again leaves out the tasks that are done or queued. A launcher may be killed at any point: after the next
+run every task has exactly one job.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _IN_FLIGHT_S = 10.0
 
 
 _MAX_INDEX = 1000
-"""The greatest index of an array, unless a site says otherwise; a greater seed has a job of its own."""
+"""The greatest index of an array in Slurm's default configuration; a greater seed has a job of its own."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def make_jobs(tasks: Sequence[Task], experiment: Experiment, output_dir: Path) -
     for task in tasks:
         source, shared_by = job_file(task), num_tasks(task, experiment.slurm)
         if not source.is_file():
-            raise InputError(f"{source}, which says the resources of {task.name}, is missing.")
+            raise InputError(f"{source}, which declares the resources of {task.name}, is missing.")
         log = log_file(task, output_dir / "logs", shared_by)
         script = build_script(
             task, source.read_text(encoding="utf-8"), experiment, Path.cwd(), output_dir / "logs", sys.executable
@@ -133,7 +133,7 @@ def submit_chain(
     ------
     InputError
         The chain cannot run: then nothing was submitted. Or sbatch refused a job: then those before
-        it are queued, and running it again goes on there.
+        it are queued, and the same command submits the rest.
     """
     cluster.require_slurm()
     ledger = Ledger(output_dir)
@@ -199,9 +199,9 @@ def _submit(ledger: Ledger, jobs: Sequence[Job], path: Path, dependencies: tuple
 
 
 def _recover(ledger: Ledger) -> dict[str, Submission]:
-    """The submissions so far; what a killed launcher did not hear, Slurm is asked."""
-    unheard = {each.key: each for each in ledger.latest().values() if each.job_id is None}
-    for key, submission in unheard.items():
+    """The submissions so far; Slurm is asked for ids that a killed launcher did not receive."""
+    unanswered = {each.key: each for each in ledger.latest().values() if each.job_id is None}
+    for key, submission in unanswered.items():
         job_id = cluster.find(key)
         while job_id is None and time.time() < submission.time + _IN_FLIGHT_S:
             time.sleep(0.5)

@@ -201,6 +201,7 @@ def stage_parser(stage: Stage) -> argparse.ArgumentParser:
     """Make the command-line parser of a stage's program; settings that are not given are absent from its result."""
     parser = argparse.ArgumentParser(
         prog=stage.program.name,
+        usage="%(prog)s --output-dir DIR [--INPUT PATH ...] [--SECTION.FIELD VALUE ...]",
         description=stage.summary[0].upper() + stage.summary[1:] + ".",
         allow_abbrev=False,
     )
@@ -252,7 +253,8 @@ def _validator(name: str) -> Callable[[str], Any]:
         try:
             return adapter.validate_python(text)
         except ValidationError as error:
-            raise argparse.ArgumentTypeError(f"{text!r}: {error.errors()[0]['msg']}") from None
+            message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise argparse.ArgumentTypeError(f"{text!r}: {message}") from None
 
     return validate
 

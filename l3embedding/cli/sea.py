@@ -287,7 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     models.add_commands(commands)
     students.add_commands(commands)
     fetch.add_command(commands)
-    evaluate.add_command(commands)
+    # evaluate.add_command(commands)
     return parser
 
 

@@ -57,7 +57,17 @@ def test_output_of_other_parameters_is_set_aside_not_mixed_and_not_lost(tmp_path
     assert aside not in stage_folders(tmp_path)
 
 
-def test_a_folder_with_files_of_somebody_else_is_refused(tmp_path):
+def test_going_back_to_earlier_settings_brings_back_their_output(tmp_path):
+    _finish(_folder(tmp_path / "a"), "first")
+    _finish(_folder(tmp_path / "a", value=2), "second")
+    with _folder(tmp_path / "a").opened():
+        assert _folder(tmp_path / "a").is_done()
+        assert (tmp_path / "a" / "first").read_text() == "whole"
+    (aside,) = tmp_path.glob("a.old-*")
+    assert (aside / "second").is_file()
+
+
+def test_a_folder_with_files_that_no_stage_wrote_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(InputError, match="thesis.tex"), _folder(tmp_path).opened():
         pass
