@@ -80,7 +80,8 @@ class Task:
     def stage_folder(self) -> StageFolder:
         """Its folder, with what decides what is in it."""
         stage, arguments = self.stage, self.arguments
-        return StageFolder(stage.name, self.folder, stage.signed(arguments), self.inputs, stage.parameters(arguments))
+        parameters = stage.parameters(arguments, self.inputs)
+        return StageFolder(stage.name, self.folder, stage.signed(arguments), self.inputs, parameters)
 
     def command(self) -> list[str]:
         """The command line that runs it; a person may type it as well."""

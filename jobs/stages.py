@@ -6,6 +6,7 @@ Job, program, log and folder of a stage have the same number and name. A new sta
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +86,15 @@ class Input:
         Where it comes from, given what the task is wanted for.
     required
         Whether the program needs it.
+    setting
+        The setting that names it in an experiment, if there is one; the stage's record has it under this name.
     """
 
     name: str
     help: str
     source: Callable[[Wanted], Source]
     required: bool = True
+    setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,9 +171,13 @@ class Stage:
             if not field or field in arguments[section].signed()
         }
 
-    def parameters(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings as the stage's record has them: what makes a difference to it, by section, as JSON."""
+    def parameters(self, arguments: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, Any]:
+        """The settings as the stage's record has them, by section: what makes a difference to it, and its paths."""
         nested: dict[str, Any] = {}
+        for each in self.inputs:
+            if each.setting and each.name in inputs:
+                section, _, field = each.setting.partition(".")
+                nested.setdefault(section, {})[field] = os.path.abspath(inputs[each.name])
         for section, field, value in self._used(arguments):
             if field:
                 nested.setdefault(section, {})[field] = value
@@ -254,6 +262,8 @@ _UPSTREAM_SHARDS = Input(
     "audio_dir", "folder of 00: upstream shards in train/ and validate/", lambda wanted: Output(EXTRACT)
 )
 
+_DATASET = Input("dataset_root", "folder of the downstream data set", _dataset, setting="dataset.root")
+
 _STAGES = (
     Stage(
         STREET,
@@ -274,6 +284,7 @@ _STAGES = (
                 "measured levels: SENSOR.csv or SENSOR.h5",
                 lambda wanted: wanted.experiment.recordings.levels,
                 required=False,
+                setting="recordings.levels",
             ),
         ),
         settings=("recordings", "teacher", "random_state"),
@@ -312,6 +323,7 @@ _STAGES = (
                 "folder of an earlier 03, whose training is continued here",
                 lambda wanted: wanted.experiment.distillation.continue_from,
                 required=False,
+                setting="distillation.continue_from",
             ),
         ),
         settings=("student", "distillation", "reduction.mode", "teacher.weights_dirs", "random_state"),
@@ -330,7 +342,7 @@ _STAGES = (
         EMBED,
         "embed the clips of the downstream data set",
         inputs=(
-            Input("dataset_root", "folder of the downstream data set", _dataset),
+            _DATASET,
             Input("model", "the student: folder, .keras or .tflite file", _derived_from("model"), required=False),
             Input("features", "folder of 05: the teacher's embeddings", _derived_from("features"), required=False),
             Input("phi", "the reduction, as 02 saved it", _derived_from("phi"), required=False),
@@ -352,7 +364,7 @@ _STAGES = (
         CLASSIFY,
         "train a classifier on the embeddings, and evaluate it",
         inputs=(
-            Input("dataset_root", "folder of the downstream data set", _dataset),
+            _DATASET,
             Input(
                 "features",
                 "folder of 05: one embedding file per clip",
@@ -363,6 +375,7 @@ _STAGES = (
                 "CSV or JSON that replaces the splits of the annotations",
                 lambda wanted: wanted.experiment.dataset.split_path,
                 required=False,
+                setting="dataset.split_path",
             ),
             Input("student_dir", "folder of 03: the student to fine-tune", _fine_tuned, required=False),
             Input("teacher_features", "folder of 05: the teacher's embeddings", _teacher_of_cnn, required=False),

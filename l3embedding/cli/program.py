@@ -109,7 +109,7 @@ def run_stage(
         nonlocal folder
         given = {setting: flags[setting] for setting in stage.fields if setting in flags}
         arguments = stage_arguments(stage, {**defaults(inputs), **given})
-        parameters = stage.parameters(arguments)
+        parameters = stage.parameters(arguments, inputs)
         folder = StageFolder(name, Path(flags["output_dir"]), stage.signed(arguments), inputs, parameters)
         if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and int(os.environ["SLURM_PROCID"]) > 0:
             # The first task of a Slurm step owns the folder and writes the results; the others work beside it.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from l3embedding.cli import evaluate, fetch, models, runs, students
+from l3embedding.cli import fetch, models, runs, students
 from l3embedding.cli.program import report_errors, start_logging
 from l3embedding.cli.runs import print_table
 from l3embedding.jobs.chain import Task, build_chain

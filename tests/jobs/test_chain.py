@@ -9,9 +9,9 @@ import pytest
 
 from l3embedding.cli.program import stage_arguments, stage_parser
 from l3embedding.jobs.chain import build_chain
-from l3embedding.jobs.experiment import read_experiment
+from l3embedding.jobs.experiment import field_of, read_experiment, setting_names
 from l3embedding.jobs.stages import STAGES
-from l3embedding.settings import UPSTREAM_REPRESENTATIONS
+from l3embedding.settings import UPSTREAM_REPRESENTATIONS, kind_of
 
 ROOTS = "recordings: {root: /audio}\ndataset: {root: /sonyc}\n"
 
@@ -212,8 +212,14 @@ def test_a_programs_flags_give_the_same_signature_as_the_chain(chain, overrides)
         flags = vars(stage_parser(task.stage).parse_args(task.flags()))
         arguments = stage_arguments(task.stage, {name: flags[name] for name in task.stage.fields if name in flags})
         assert task.stage.signed(arguments) == task.stage.signed(task.arguments)
-        assert task.stage.parameters(arguments) == task.stage.parameters(task.arguments)
+        parameters = task.stage.parameters(arguments, task.inputs)
+        assert parameters == task.stage.parameters(task.arguments, task.inputs)
         assert {name: Path(flags[name]) for name in task.inputs} == dict(task.inputs)
+
+
+def test_every_path_among_the_settings_is_an_input_of_a_stage():
+    paths = {name for name in setting_names() if kind_of(field_of(name)) == "reads"}
+    assert paths == {each.setting for stage in STAGES.values() for each in stage.inputs if each.setting}
 
 
 def test_every_stage_has_its_program():
