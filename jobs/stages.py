@@ -277,7 +277,10 @@ _STAGES = (
         "cut the recordings into frames, and store each with its teacher embedding and its level",
         inputs=(
             Input(
-                "audio_root", "upstream recordings: SENSOR/*.wav, recordings.csv, or the layout of ESC-50", _recordings
+                "audio_root",
+                "recordings: SENSOR/*.wav, recordings.csv, or the layout of ESC-50",
+                _recordings,
+                setting="recordings.root",
             ),
             Input(
                 "spl_root",
