@@ -18,6 +18,7 @@ import pandas as pd
 
 from l3embedding.data.datasets import DATASETS
 from l3embedding.jobs.folder import CONFIG, DONE, stage_folders
+from l3embedding.jobs.journal import dotted
 from l3embedding.report import paper
 from l3embedding.settings import PAPER_STUDENTS, groups, kind_of
 from l3embedding.utils.errors import InputError
@@ -170,8 +171,8 @@ def collect(run_dir: Path) -> Report:
     described = pd.DataFrame(rows, columns=_columns(rows), dtype=object)
     described = described.drop(columns=["metric", "level", "value"])
     keys = key_columns(described)
-    # Scores on another test split are not comparable, so they are another data set.
-    of_dataset = [key for key in keys if key.startswith("dataset.") and key != "dataset.hop_size"]
+    # Scores on another split, or on another synthetic street, are not comparable, so they are another data set.
+    of_dataset = [key for key in keys if key.startswith(("dataset.", "street.")) and key != "dataset.hop_size"]
     described["dataset"] = name_rows(described, "dataset", of_dataset)
     for _, same in described.groupby(["stage", "dataset"], sort=False):
         described.loc[same.index, "model"] = name_rows(same, "model", keys)
@@ -199,12 +200,12 @@ def name_rows(table: pd.DataFrame, base: str, keys: Sequence[str]) -> list[str]:
     table
         Rows with a column `base`, and a column for each of `keys`.
     base
-        The column with the names.
+        The column with the names; empty ones stay empty.
     keys
         The columns that tell rows apart. Rows that are equal in all of them share a name.
     """
     names = table[base].copy()
-    for name, same in table.groupby(base, sort=False):
+    for name, same in table[table[base] != ""].groupby(base, sort=False):
         texts = same[list(keys)].map(_text)
         texts = texts[[key for key in texts if texts[key].nunique() > 1]]
         for key in texts:
@@ -297,7 +298,7 @@ def _describe(run: Run, line: Sequence[Run], lineage: _Lineage) -> Row:
     """All that is known of a run but its metrics; the parameters are its own and its ancestors'."""
     found: Row = {}
     for each in line:
-        own = dict(_flat(each.record["parameters"]))
+        own = dotted(each.record["parameters"])
         makes = _MODELS_OWN.get((each.stage, own.get("representation", "")), set())
         if each.stage in (EMBED, CLASSIFY):
             own = {
@@ -373,15 +374,6 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     found = {key for row in rows for key in row}
     others = sorted(found - {*known, *_COLUMNS})
     return [*_COLUMNS, *(key for key in known if key in found), *others]
-
-
-def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested parameters as dotted ones."""
-    for key, value in parameters.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _metrics(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
