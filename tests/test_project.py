@@ -47,7 +47,7 @@ ROOMS = {
     "downstream": {"data", "models", "upstream", "classifier"},
     "jobs": {"data"},
     "sheet": {"jobs"},
-    "report": {"jobs", "downstream"},
+    "report": {"data", "jobs"},
 }
 EVERYWHERE = {"utils", "settings"}
 
