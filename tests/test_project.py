@@ -223,7 +223,7 @@ ROOMS = {
     "downstream": {"data", "models", "upstream", "classifier"},
     "jobs": set(),
     "sheet": {"jobs"},
-    "report": {"jobs", "downstream"},
+    "report": {"data", "jobs", "downstream"},
 }
 EVERYWHERE = {"utils", "settings"}
 
