@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from l3embedding.cli.program import Job, Results, load_teacher, run_stage
+from l3embedding.cli.program import Job, Results, run_stage
 from l3embedding.data.recordings import by_sensor, list_recordings
 from l3embedding.data.shards import SPLITS, TEACHER_KEY, dataset_shape, list_shards
 from l3embedding.jobs.folder import WHOLE
+from l3embedding.models.teachers import load_teacher
 from l3embedding.settings import RecordingsSettings, TeacherSettings
 from l3embedding.upstream.extraction import extract_sensors, require_splits
 from l3embedding.utils.errors import InputError

@@ -223,7 +223,7 @@ ROOMS = {
     "downstream": {"data", "models", "upstream", "classifier"},
     "jobs": set(),
     "sheet": {"jobs"},
-    "report": {"data", "jobs", "downstream"},
+    "report": {"jobs", "downstream"},
 }
 EVERYWHERE = {"utils", "settings"}
 

@@ -33,7 +33,7 @@ def import_sensor(features: Path, index: Path, output_dir: Path, hop_size: float
     known = np.isfinite(levels) & np.isfinite(timestamp)
     if not known.any():
         raise InputError(f"{features}: the levels of {sensor} cover none of its {len(timestamp)} frames.")
-    if (n := int((~known).sum())) > 0:
+    if n := int((~known).sum()):
         logger.warning("%s: %d of %d frames have no level, and are left out", sensor, n, len(known))
     frames = Frames(
         audio=None,

@@ -87,4 +87,4 @@ def _measure(
 
 def _unit(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True).astype(np.float32)
-    return embeddings / np.where(norms > 0, norms, np.float32(1))
+    return (embeddings / np.where(norms > 0, norms, np.float32(1))).astype(np.float32, copy=False)

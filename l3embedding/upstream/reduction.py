@@ -15,11 +15,11 @@ import os
 import pkgutil
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import h5py
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from l3embedding.settings import ReductionSettings
 from l3embedding.upstream import reductions
@@ -108,7 +108,9 @@ def load_reduction(path: str | os.PathLike[str], allow_pickle: bool = False) -> 
         raise InputError(f"{path} cannot be read as a reduction: {error}") from None
 
 
-def save_arrays(path: str | os.PathLike[str], mode: str, arrays: Mapping[str, ArrayLike], **attributes: str) -> None:
+def save_arrays(
+    path: str | os.PathLike[str], mode: str, arrays: Mapping[str, NDArray[Any] | int], **attributes: str
+) -> None:
     """Write the file of a phi, whole or not at all."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update({"mode": mode, **attributes})

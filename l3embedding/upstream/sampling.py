@@ -171,7 +171,7 @@ def _directions(group: Group, settings: SampleSettings) -> NDArray[np.float32]:
     embeddings = group.read_embeddings()
     order = lookup({"unit": 2, "paper": 1}, settings.kernel, "sample.kernel")
     norms = np.linalg.norm(embeddings, ord=order, axis=1, keepdims=True).astype(np.float32)
-    return embeddings / np.where(norms > 0, norms, np.float32(1))
+    return (embeddings / np.where(norms > 0, norms, np.float32(1))).astype(np.float32, copy=False)
 
 
 def _draw_exactly(
