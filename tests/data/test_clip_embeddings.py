@@ -46,7 +46,7 @@ def test_embeddings_beyond_half_precision_are_kept_in_single(clips, tmp_path, of
         stacked = stack_embeddings(tmp_path, clips)
     assert stacked.features.dtype == np.float32
     np.testing.assert_array_equal(stacked.features[1], read_embedding(embedding_path(tmp_path, "1.wav"))[0])
-    assert "are held in float32" in caplog.text
+    assert "are kept in float32" in caplog.text
 
 
 def test_clips_that_are_missing_damaged_or_of_another_length_are_left_out_by_name(clips, tmp_path, rng, caplog):
