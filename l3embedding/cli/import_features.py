@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from l3embedding.cli.program import say_errors, start_logging
+from l3embedding.cli.program import report_errors, start_logging
 from l3embedding.data.authors_files import read_features
 from l3embedding.data.shards import Frames, write_upstream_shard
 from l3embedding.data.spl_series import find_series, read_series
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--hop-size", type=float, default=0.5, help="between frames, s")
     arguments = parser.parse_args(argv)
     start_logging()
-    return say_errors(lambda: _import_all(arguments))
+    return report_errors(lambda: _import_all(arguments))
 
 
 def _import_all(arguments: argparse.Namespace) -> None:
