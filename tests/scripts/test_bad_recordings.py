@@ -55,7 +55,7 @@ def test_bad_recordings_are_skipped_and_reported_and_the_good_ones_are_used(fiel
     assert "no samples" in skipped["empty.wav"]
     assert "truncated" in skipped["cut.wav"]
     assert results["recordings"] == 7
-    assert "lonely: its only recording goes to train" in caplog.text
+    assert "lonely: too few usable recordings to validate on (1)" in caplog.text
     assert "blink.wav is shorter than a frame" in caplog.text
     used = []
     for path in (tmp_path / "out").rglob("*.h5"):

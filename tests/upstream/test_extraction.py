@@ -184,3 +184,17 @@ def test_the_split_stays_as_it_was_planned_when_a_file_is_repaired_in_between(tm
     skipped = extract_sensors(many, teacher, SETTINGS, tmp_path / "out", 0)
     assert [entry["recording"].rpartition("/")[2] for entry in skipped] == ["b.wav", "e.wav"]
     assert _content(tmp_path / "out") == before
+
+
+def test_a_sensor_whose_validation_recordings_all_prove_bad_is_split_again(tmp_path, many):
+    teacher, folder = PluggedTeacher(Ends(1000), "ends"), tmp_path / "audio" / "quay"
+    settings = SETTINGS.model_copy(update={"validate_fraction": 0.1})
+    extract_sensors(many, teacher, settings, tmp_path / "first", 0)
+    (bad,) = _names(next((tmp_path / "first" / "validate").iterdir()))
+    (folder / bad).write_bytes((folder / "e.wav").read_bytes())
+    for _ in range(2):
+        skipped = extract_sensors(many, teacher, settings, tmp_path / "out", 0)
+        assert sorted(entry["recording"].rpartition("/")[2] for entry in skipped) == sorted([bad, "e.wav"])
+        split = {name: path.parent.name for path in _shards(tmp_path / "out") for name in _names(path)}
+        assert split.keys() == {f"{name}.wav" for name in "abcdefgh"} - {bad, "e.wav"}
+        assert list(split.values()).count("validate") == 1
