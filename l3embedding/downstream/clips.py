@@ -19,7 +19,7 @@ from l3embedding.embedding import get_embedding
 from l3embedding.models.frontend import InputRepresentation, LogMelSpectrogram
 from l3embedding.models.plugged import in_seconds
 from l3embedding.models.teachers import EmbeddingModel, KerasEmbeddingModel
-from l3embedding.upstream.reduction import Reduction
+from l3embedding.upstream.reduction import Phi
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
 from l3embedding.utils.progress import progress
@@ -91,7 +91,7 @@ def embed_clips(clips: list[Path], model: EmbeddingModel, folder: Path, hop_size
     return skipped
 
 
-def reduce_clips(clips: list[Path], features: Path, reduction: Reduction, folder: Path) -> list[dict[str, str]]:
+def reduce_clips(clips: list[Path], features: Path, reduction: Phi, folder: Path) -> list[dict[str, str]]:
     """Reduce the teacher's embeddings of clips, which lie in `features`; otherwise as `embed_clips`."""
 
     def reduce(clip: Path) -> None:

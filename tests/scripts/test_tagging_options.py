@@ -14,7 +14,7 @@ import pytest
 from l3embedding.cli.program import run_stage
 from l3embedding.data.clip_embeddings import CLIPS, embedding_path, read_embedding
 from l3embedding.data.sonyc_ust import find_clips
-from l3embedding.data.soundscapes import SONYC_UST, StreetSizes, synthesize_street
+from l3embedding.data.soundscapes import SONYC_UST, synthesize_street
 from l3embedding.downstream.clips import embed_clips
 from l3embedding.embedding import BEST_MODEL, load_model
 from l3embedding.jobs.chain import build_chain
@@ -22,6 +22,7 @@ from l3embedding.jobs.experiment import read_experiment
 from l3embedding.jobs.stages import STAGES
 from l3embedding.models.frontend import student_representation
 from l3embedding.models.networks import embedding_model, l3_audio_network
+from l3embedding.settings import StreetSettings
 from l3embedding.utils.errors import InputError
 from tests.scripts.conftest import TINY
 
@@ -33,7 +34,11 @@ SPLITS = "sensor_id,split\n101,train\n102,train\n103,validate\n201,validate\n202
 def street(tmp_path_factory) -> Path:
     """Clips, a student, and its embeddings of the clips."""
     root = tmp_path_factory.mktemp("street")
-    synthesize_street(root, StreetSizes(1, 1, 1.0, 30, 16, 1.5), random_state=3)
+    synthesize_street(
+        root,
+        StreetSettings(sensors=1, recordings=1, recording_s=1, train_clips=30, validate_clips=16, clip_s=1.5),
+        random_state=3,
+    )
     representation = student_representation(num_mels=16, hop_len=400)
     keras.utils.set_random_seed(0)
     network = l3_audio_network(representation.image_shape, (2, 2, 2, 4), head="linear")

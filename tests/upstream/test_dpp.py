@@ -61,7 +61,7 @@ def test_duplicates_are_never_drawn_together(rng):
 def test_more_items_than_the_rank_are_refused_with_the_reason_or_served_by_the_ridge(rng):
     kernel = LowRankKernel.from_features(rng.normal(size=(20, 3)).astype(np.float32))
     assert kernel.rank == 3
-    with pytest.raises(InputError, match="span 3 dimensions, so no 4 of them have a volume"):
+    with pytest.raises(InputError, match="span 3 dimensions, so no 4 of them span a volume"):
         sample_k_dpp(kernel, 4, rng)
     assert len(sample_k_dpp(kernel, 4, rng, ridge=1e-3)) == 4
     assert sample_k_dpp(kernel, 20, rng, ridge=1e-3).tolist() == list(range(20))
