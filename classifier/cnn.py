@@ -34,6 +34,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.preprocessing import StandardScaler
 
+from l3embedding.settings import CnnSettings
+
 logger = logging.getLogger(__name__)
 
 Load = Callable[[str], NDArray[np.floating]]
@@ -102,7 +104,7 @@ class CnnClassifier(ClassifierMixin, BaseEstimator):
         Makes the untrained network, image to embedding, for the shape of an image.
     load
         Name of a clip to the images of its frames, float `[frames, bins, windows, 1]`.
-    num_epochs, batch_size, learning_rate
+    settings
         How it is trained; Adam, batches of frames.
     seed
         Of the initial weights and of the order of the frames.
@@ -114,17 +116,13 @@ class CnnClassifier(ClassifierMixin, BaseEstimator):
         self,
         build: Callable[[tuple[int, ...]], keras.Model],
         load: Load,
-        num_epochs: int = 100,
-        batch_size: int = 64,
-        learning_rate: float = 1e-4,
+        settings: CnnSettings,
         seed: int = 0,
         teacher: CnnTeacher | None = None,
     ) -> None:
         self.build = build
         self.load = load
-        self.num_epochs = num_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
+        self.settings = settings
         self.seed = seed
         self.teacher = teacher
 
@@ -133,13 +131,18 @@ class CnnClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, labels = np.unique(classes, return_inverse=True)
         frames, targets = self._lessons(clips, labels)
         keras.utils.set_random_seed(self.seed)
-        self.model_ = self._model(frames.shape[1:], targets, self.num_epochs * -(-len(frames) // self.batch_size))
-        for epoch in range(1, self.num_epochs + 1):
+        self.model_ = self._model(
+            frames.shape[1:], targets, self.settings.epochs * -(-len(frames) // self.settings.batch_size)
+        )
+        for epoch in range(1, self.settings.epochs + 1):
             order = np.random.default_rng([self.seed, epoch]).permutation(len(frames))
-            batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+            batches = [
+                order[start : start + self.settings.batch_size]
+                for start in range(0, len(order), self.settings.batch_size)
+            ]
             losses = [self._step(frames[b], {name: values[b] for name, values in targets.items()}) for b in batches]
             if epoch % _LOG_EPOCHS == 0:
-                logger.info("epoch %d of %d: loss %.4f", epoch, self.num_epochs, np.mean(losses))
+                logger.info("epoch %d of %d: loss %.4f", epoch, self.settings.epochs, np.mean(losses))
         return self
 
     def predict(self, clips: NDArray) -> NDArray:
@@ -178,7 +181,7 @@ class CnnClassifier(ClassifierMixin, BaseEstimator):
             outputs["embedding"] = keras.layers.Dense(targets["embedding"].shape[1], name="teacher")(network.output)
             losses["embedding"], weights["embedding"] = "mse", self.teacher.weight
         model = keras.Model(network.input, outputs, name="cnn")
-        rate = keras.optimizers.schedules.CosineDecay(self.learning_rate, steps)
+        rate = keras.optimizers.schedules.CosineDecay(self.settings.learning_rate, steps)
         model.compile(keras.optimizers.Adam(rate), losses, weights, jit_compile=False)
         return model
 

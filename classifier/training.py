@@ -26,7 +26,8 @@ from l3embedding.classifier.losses import (
     masked_binary_crossentropy,
     masked_crossentropy,
 )
-from l3embedding.classifier.network import PROXIMITY, SENSOR, TAGS, Classifier, ClassifierSettings
+from l3embedding.classifier.network import PROXIMITY, SENSOR, TAGS, Classifier
+from l3embedding.settings import ClassifierSettings
 from l3embedding.utils.files import atomic_path
 from l3embedding.utils.parallel import map_ahead
 
@@ -40,7 +41,7 @@ _PREDICT_CLIPS = 256
 
 
 @dataclass(frozen=True)
-class Watch:
+class Callbacks:
     """Who looks on while a classifier is trained.
 
     Attributes
@@ -64,7 +65,7 @@ def train(
     held_out: NDArray[np.bool_],
     settings: ClassifierSettings,
     seed: int,
-    watch: Watch | None = None,
+    callbacks: Callbacks | None = None,
 ) -> tuple[Classifier, pd.DataFrame]:
     """Train a classifier, and keep the epoch of the lowest loss on the clips held out.
 
@@ -82,14 +83,14 @@ def train(
         How.
     seed
         Of the initial weights, of the order of the clips and of dropout.
-    watch
-        Who looks on.
+    callbacks
+        Called while training goes on.
 
     Returns
     -------
     The classifier, and its history with a row for each epoch that is finished.
     """
-    watch = watch or Watch()
+    watch = callbacks or Callbacks()
     keras.utils.set_random_seed(seed)
     classifier = build()
     learned = np.flatnonzero(~np.pad(held_out, (0, len(clips) - len(held_out))))
@@ -138,7 +139,7 @@ class Stand:
 
     def is_over(self, settings: ClassifierSettings) -> bool:
         """Say whether training ends here."""
-        return len(self.history) >= settings.num_epochs or self.stale >= settings.patience
+        return len(self.history) >= settings.epochs or self.stale >= settings.patience
 
     def add(self, row: Row, model: keras.Model) -> None:
         """Add an epoch, and keep its weights if it is the best."""
@@ -203,7 +204,7 @@ class Training:
     held_out: NDArray[np.int64]
     settings: ClassifierSettings
     seed: int
-    watch: Watch
+    watch: Callbacks
     stand: Stand
 
     def train_loss(self, order: NDArray[np.int64]) -> float:
@@ -213,7 +214,7 @@ class Training:
 
     def valid_loss(self) -> float:
         """The mean loss of the tags of a clip held out."""
-        return self._mean(self.classifier.judged.test_on_batch, self.held_out, single=True)
+        return self._mean(self.classifier.tags.test_on_batch, self.held_out, single=True)
 
     def _mean(self, step: Callable[..., Row], order: NDArray[np.int64], single: bool) -> float:
         batches = self.batches(order)
@@ -237,7 +238,7 @@ class Training:
         self.watch.on_epoch(row)
         if epoch % _LOG_EPOCHS == 0:
             losses = (row["train_loss"], row["valid_loss"])
-            logger.info("epoch %d of %d: loss %.4f, held-out loss %.4f", epoch, self.settings.num_epochs, *losses)
+            logger.info("epoch %d of %d: loss %.4f, held-out loss %.4f", epoch, self.settings.epochs, *losses)
 
 
 def _run_adam(work: Training) -> None:
@@ -257,7 +258,7 @@ def _run_adam(work: Training) -> None:
 def _compile(classifier: Classifier, targets: NDArray[np.float32], settings: ClassifierSettings) -> None:
     """Say what is minimised: the loss of the tags, and those of the auxiliary tasks by their factors."""
     loss = masked_binary_crossentropy
-    if settings.cooccurrence_loss_factor:
+    if settings.cooccurrence_loss:
         laplacian = cooccurrence_laplacian(targets.reshape(-1, targets.shape[-1]))
         loss = CooccurrenceLoss(laplacian, settings.cooccurrence_loss_factor)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
@@ -270,7 +271,7 @@ def _compile(classifier: Classifier, targets: NDArray[np.float32], settings: Cla
     if factors:
         losses = {TAGS: loss} | dict.fromkeys(factors, masked_crossentropy)
         classifier.trained.compile(optimizer, losses, loss_weights={TAGS: 1.0} | factors, jit_compile=False)
-        classifier.judged.compile(loss=loss, jit_compile=False)
+        classifier.tags.compile(loss=loss, jit_compile=False)
     else:
         classifier.trained.compile(optimizer, loss, jit_compile=False)
     classifier.trained.optimizer.build(classifier.trained.trainable_variables)
