@@ -23,10 +23,13 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from l3embedding.settings import StudentSettings
+
 Convention = Literal["kapre_v0_1", "kapre", "librosa"]
 
 _AMIN = 1e-10
 _DYNAMIC_RANGE_DB = 80.0
+_PAPER_STUDENT = StudentSettings()
 
 
 @dataclass(frozen=True)
@@ -96,23 +99,9 @@ OPENL3_REPRESENTATIONS = {
 """The input representations of L3-Audio, as the paper's teacher heard them (`kapre_v0_1`)."""
 
 
-def student_representation(
-    asr: int = 8000, num_mels: int = 64, num_dft: int = 1024, hop_len: int = 160, fmax: float | None = None
-) -> InputRepresentation:
-    """The input representation of a SEA student; the defaults are the paper's.
-
-    Parameters
-    ----------
-    asr
-        Sampling rate, Hz.
-    num_mels
-        Mel bins.
-    num_dft, hop_len
-        DFT size and hop, samples.
-    fmax
-        Upper edge of the mel filter bank, Hz; half the rate by default.
-    """
-    return InputRepresentation(asr, n_fft=num_dft, hop_length=hop_len, n_mels=num_mels, fmax=fmax)
+def student_representation(student: StudentSettings = _PAPER_STUDENT) -> InputRepresentation:
+    """The input representation of a SEA student; by default the paper's."""
+    return InputRepresentation(student.asr, student.num_dft, student.hop_len, student.num_mels, student.fmax)
 
 
 @keras.saving.register_keras_serializable("l3embedding")
