@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import get_args
 
 import keras
@@ -12,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from l3embedding.classifier.cnn import TARGETS, CnnClassifier, CnnTeacher, soften
 from l3embedding.settings import CnnSettings
-from l3embedding.training import split_batches
+from l3embedding.training import Training, split_batches
 
 SHAPE = (8, 8, 1)
 
@@ -72,8 +73,8 @@ def embeddings(clips, rng):
     }
 
 
-def _teacher(embeddings, classifier=LogisticRegression()):
-    return CnnTeacher(embeddings.__getitem__, classifier)
+def _teacher(embeddings, classifier=None):
+    return CnnTeacher(embeddings.__getitem__, classifier or LogisticRegression())
 
 
 def test_every_supervision_of_the_settings_has_targets():
@@ -176,7 +177,7 @@ def test_a_frame_without_a_counterpart_is_left_out(clips, embeddings):
 
 
 def test_a_fit_that_is_interrupted_resumes_from_its_own_clips_state(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr("l3embedding.training.Training.save_s", 0)
+    monkeypatch.setattr("l3embedding.classifier.cnn.Training", partial(Training, save_s=0))
     names = np.array(list(clips))
     classes = np.array([name.partition("-")[0] for name in names])
     whole = _classifier(clips, epochs=4, batch_size=4).fit(names, classes)
