@@ -121,7 +121,7 @@ def train(
         state,
         EarlyStopping(settings.epochs, settings.patience),
         replace(callbacks, should_stop=lambda: bool(state.history) and callbacks.should_stop()),
-        batches(np.flatnonzero(held_out), classifier.judged, classifier.judged.test_on_batch),
+        batches(np.flatnonzero(held_out), classifier.tags, classifier.tags.test_on_batch),
         keep,
     )
     _, run = look_up(OPTIMIZERS, settings.optimizer, "classifier.optimizer")
@@ -150,7 +150,7 @@ def _compile(classifier: Classifier, targets: NDArray[np.float32], settings: Cla
         losses = {TAGS: loss} | dict.fromkeys(factors, masked_crossentropy)
         classifier.trained.compile(optimizer, losses, loss_weights={TAGS: 1.0} | factors, jit_compile=False)
         # The held-out clips choose the epoch by their tags alone.
-        classifier.judged.compile(loss=loss, jit_compile=False)
+        classifier.tags.compile(loss=loss, jit_compile=False)
     else:
         classifier.trained.compile(optimizer, loss, jit_compile=False)
     if classifier.clips is not classifier.trained:

@@ -29,7 +29,6 @@ Convention = Literal["kapre_v0_1", "kapre", "librosa"]
 
 _AMIN = 1e-10
 _DYNAMIC_RANGE_DB = 80.0
-_PAPER_STUDENT = StudentSettings()
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,14 @@ OPENL3_REPRESENTATIONS = {
 """The input representations of L3-Audio, as the paper's teacher heard them (`kapre_v0_1`)."""
 
 
-def student_representation(student: StudentSettings = _PAPER_STUDENT) -> InputRepresentation:
-    """The input representation of a SEA student; by default the paper's."""
-    return InputRepresentation(student.asr, student.num_dft, student.hop_len, student.num_mels, student.fmax)
+_PAPER = StudentSettings()
+
+
+def student_representation(student: StudentSettings = _PAPER) -> InputRepresentation:
+    """The input representation of a SEA student; the defaults are the paper's."""
+    return InputRepresentation(
+        student.asr, n_fft=student.num_dft, hop_length=student.hop_len, n_mels=student.num_mels, fmax=student.fmax
+    )
 
 
 @keras.saving.register_keras_serializable("l3embedding")

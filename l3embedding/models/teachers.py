@@ -7,6 +7,7 @@ teacher of one's own less is asked, see `l3embedding.models.plugged`.
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import Protocol, runtime_checkable
 
 import keras
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 
 from l3embedding.models.frontend import InputRepresentation, LogMelSpectrogram
 from l3embedding.models.networks import embedding_model, l3_audio_network, model_size
+from l3embedding.settings import TeacherSettings
+
+logger = logging.getLogger(__name__)
 
 STAND_IN = "stand-in"
 """Name of the untrained teacher, wherever it appears."""
@@ -150,6 +154,35 @@ def stand_in_teacher(random_state: int, batch_size: int = 32) -> KerasEmbeddingM
         batch_size=batch_size,
         licence="mit",
     )
+
+
+def load_teacher(teacher: TeacherSettings, random_state: int) -> EmbeddingModel:
+    """Load a teacher, or an untrained stand-in if its weights are not found and the settings allow it.
+
+    Raises
+    ------
+    InputError
+        The teacher's weights are not found, and no stand-in is allowed.
+    """
+    from l3embedding.embedding import load_model
+    from l3embedding.models.weights import WeightsNotFound
+
+    try:
+        return load_model(
+            teacher.name,
+            embedding_size=teacher.embedding_size,
+            search=teacher.weights_dirs,
+            download=not teacher.stand_in,
+            batch_size=teacher.batch_size,
+        )
+    except WeightsNotFound as error:
+        if not teacher.stand_in:
+            raise
+        logger.warning("%s", error)
+        logger.warning(
+            "A STAND-IN takes the teacher's place: an untrained network. Its figures mean nothing by themselves."
+        )
+        return stand_in_teacher(random_state, teacher.batch_size)
 
 
 def embed_in_batches(

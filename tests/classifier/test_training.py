@@ -128,7 +128,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(rng, patience):
     best = history["valid_loss"].idxmin()
     assert len(history) == min(best + 1 + patience, 30)
     assert best + 1 < len(history)
-    loss = classifier.judged.evaluate(clips.features[held_out], noise[held_out], verbose=0)
+    loss = classifier.tags.evaluate(clips.features[held_out], noise[held_out], verbose=0)
     assert loss == pytest.approx(history["valid_loss"][best], rel=1e-5)
 
 
