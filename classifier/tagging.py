@@ -23,7 +23,7 @@ from l3embedding.classifier.losses import UNKNOWN
 from l3embedding.classifier.network import MODEL_TYPES, PROXIMITY, SENSOR, TAGS, build_classifier
 from l3embedding.classifier.oversampling import oversample
 from l3embedding.classifier.scaling import Standardizer, fit_scaling
-from l3embedding.classifier.training import Callbacks, predict, train
+from l3embedding.classifier.training import predict, train
 from l3embedding.data.sonyc_ust import (
     Taxonomy,
     clip_context,
@@ -33,6 +33,7 @@ from l3embedding.data.sonyc_ust import (
     unlabelled,
 )
 from l3embedding.settings import ClassifierSettings
+from l3embedding.training import Callbacks
 from l3embedding.utils.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -94,15 +94,10 @@ def _evaluate_cnn(
         clips = _embedded(clips, teacher_features)
         for clip in clips.index:
             check_paired(embedding_path(images, clip), embedding_path(teacher_features, clip))
-        teacher = CnnTeacher(
-            cnn.supervision,
-            partial(_load_frames, teacher_features),
-            fold_model(folds, seed),
-            cnn.temperature,
-            cnn.teacher_weight,
-        )
+        teacher = CnnTeacher(partial(_load_frames, teacher_features), fold_model(folds, seed))
     load, build = partial(_load_frames, images), partial(l3_audio_network, filters=student.blocks, head=student.head)
-    results = _evaluate(clips.index.to_numpy(str), clips, CnnClassifier(build, load, cnn, seed, teacher), folder)
+    model = CnnClassifier(build, load, cnn, seed, teacher, checkpoints=folder / "folds")
+    results = _evaluate(clips.index.to_numpy(str), clips, model, folder)
     size = model_size(build(load(clips.index[0]).shape[1:]))
     described = {"embedding_size": student.dim, "size_mb": size.size_mb, "activation_mb": size.activation_mb}
     return results | described | {"classifier": "cnn"}

@@ -75,7 +75,7 @@ def classify_sonyc_ust(
     Results for `done.json`.
     """
     from l3embedding.classifier.tagging import tag_clips, tag_targets
-    from l3embedding.classifier.training import Callbacks
+    from l3embedding.training import Callbacks
 
     root = inputs["dataset_root"]
     taxonomy = read_taxonomy(root / TAXONOMY)
