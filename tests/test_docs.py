@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from l3embedding.jobs.experiment import Experiment
-from l3embedding.models.weights import CACHE_VARIABLE
+from l3embedding.models.registry import CACHE_VARIABLE
 from tests.conftest import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
