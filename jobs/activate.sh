@@ -4,7 +4,7 @@ set -euo pipefail
 
 SEA_HOME=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=jobs/site.sh
-source "$SEA_HOME/jobs/site.sh"
+source "${SEA_SITE:-$SEA_HOME/jobs/site.sh}"
 if [[ -z ${SEA_PYTHON:-} ]]; then
     SEA_PYTHON=$SEA_HOME/.venv/bin/python
     [[ -x $SEA_PYTHON ]] || SEA_PYTHON=$(command -v python)

@@ -1,20 +1,44 @@
-"""The chain of an experiment: its tasks, in an order in which each finds what it reads.
+"""The chain of an experiment: the tasks that its results need, parents first.
 
-A stage that a sweep touches becomes several tasks, one for each combination of the swept values
-that can reach it; what they share runs once.
+It is built backwards from what is wanted, so that nothing runs which nothing needs: evaluating `reduced` alone
+trains no student. Two tasks are one where the same settings and inputs decide their results, whatever experiments
+of a sweep they are wanted for; a task's folder is labelled with the swept values that all of these share.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from l3embedding.jobs.experiment import WITHOUT_UPSTREAM, Experiment, Sweep
-from l3embedding.jobs.stages import CNN_PARAMETERS, STAGES, Stage, parameter_field, parameters_of
+from l3embedding.jobs.experiment import Sweep, value_of
+from l3embedding.jobs.folder import StageFolder
+from l3embedding.jobs.stages import (
+    CLASSIFY,
+    EMBED,
+    EXPORT,
+    REPORT,
+    STAGES,
+    Output,
+    Stage,
+    TaskSettings,
+    Wanted,
+    field_of,
+)
+from l3embedding.settings import Experiment
+
+_OWN = tuple(TaskSettings.model_fields)
+
+_UNSAFE = re.compile(r"[^\w.+=-]")
+"""What has no place in a folder's name."""
+_MAX_LABEL = 120
+"""File systems allow 255 bytes per name; the rest is for suffixes."""
 
 
 @dataclass(frozen=True)
@@ -29,42 +53,55 @@ class Task:
         Where its output goes.
     inputs
         Flag name to path.
-    parameters
-        Parameter name to value: all that decides the result, beside the inputs.
+    arguments
+        The settings that its program takes, by name.
     parents
         The tasks that write the inputs.
     label
-        What tells it from the other tasks of its stage: the swept values that can reach it.
+        What tells it from the other tasks of its stage.
+    work
+        How much there is to do, for people.
     """
 
     stage: Stage
     folder: Path
     inputs: Mapping[str, Path]
-    parameters: Mapping[str, Any]
+    arguments: Mapping[str, Any]
     parents: tuple[Task, ...] = field(default=(), repr=False)
     label: str = ""
+    work: str = ""
 
     @property
     def name(self) -> str:
         """Stage and label."""
         return f"{self.stage.name} {self.label}".rstrip()
 
-    def command(self) -> list[str]:
-        """The command line that does it; a person may type it as well."""
-        return [sys.executable, str(self.stage.program), *self.arguments()]
+    @property
+    def stage_folder(self) -> StageFolder:
+        """Its folder, with what decides what is in it."""
+        stage, arguments = self.stage, self.arguments
+        parameters = stage.parameters(arguments, self.inputs)
+        return StageFolder(stage.name, self.folder, stage.signed(arguments), self.inputs, parameters)
 
-    def arguments(self) -> list[str]:
-        """The flags of its program."""
+    def command(self) -> list[str]:
+        """The command line that runs it; a person may type it as well."""
+        return [sys.executable, str(self.stage.program), *self.flags()]
+
+    def flags(self) -> list[str]:
+        """The flags of its program; a setting that has its default needs none."""
         words = ["--output-dir", str(self.folder)]
         for name, path in self.inputs.items():
             words += [_flag(name), str(path)]
-        for name, value in self.parameters.items():
-            words += _flag_words(name, value)
+        for name in self.stage.fields:
+            section, _, last = name.rpartition(".")
+            value = getattr(self.arguments[section], last) if section else self.arguments[name]
+            if value != field_of(name).default or name in _OWN:
+                words += _flag_words(name, value)
         return words
 
 
 def build_chain(sweep: Sweep, output_dir: Path) -> list[Task]:
-    """List the tasks of an experiment, parents first.
+    """List the tasks of an experiment.
 
     Parameters
     ----------
@@ -73,159 +110,130 @@ def build_chain(sweep: Sweep, output_dir: Path) -> list[Task]:
     output_dir
         Folder of the run; every task writes to a folder of its own below it.
     """
-    builder = _Builder(sweep.axes, output_dir)
+    chain = _Chain()
     for experiment in sweep.experiments:
-        builder.add_experiment(experiment)
-    builder.add_report()
-    return list(builder.tasks.values())
+        for stage_name, wanted in _goals(experiment):
+            chain.need(stage_name, wanted)
+    nodes = sorted(chain.nodes.values(), key=lambda node: node.stage.number or 0)
+    tasks = _as_tasks(nodes, sweep, output_dir)
+    stage, first = STAGES[REPORT], sweep.experiments[0]
+    arguments = stage.arguments({name: value_of(first, name) for name in stage.fields})
+    tasks.append(Task(stage, output_dir / REPORT, {"run_dir": output_dir}, arguments, tuple(tasks)))
+    return tasks
 
 
-class _Upstream(NamedTuple):
-    """The upstream tasks whose results are judged."""
+def _goals(experiment: Experiment) -> list[tuple[str, Wanted]]:
+    """What an experiment is run for: classifiers, and the students as a board takes them."""
+    goals = [
+        (CLASSIFY, Wanted(experiment, representation, seed))
+        for representation in experiment.representations
+        for seed in experiment.seeds
+    ]
+    return [*goals, (EXPORT, Wanted(experiment))] if experiment.trains_student else goals
 
-    reduction: Task | None
-    train: Task
-    export: Task
+
+@dataclass
+class _Node:
+    """A task before it has a folder: `experiments` grows while the chain is built."""
+
+    stage: Stage
+    wanted: Wanted
+    arguments: Mapping[str, Any]
+    sources: Mapping[str, tuple[_Node, str] | str]
+    identity: str
+    experiments: list[Experiment] = field(default_factory=list)
 
 
-class _Builder:
-    """Collects tasks; one that is already there is shared."""
+class _Chain:
+    """Collects nodes; what is the same is shared."""
 
-    def __init__(self, axes: tuple[str, ...], output_dir: Path) -> None:
-        self.axes = axes
-        self.output_dir = output_dir
-        self.tasks: dict[Path, Task] = {}
+    def __init__(self) -> None:
+        self.nodes: dict[str, _Node] = {}
 
-    def add_experiment(self, experiment: Experiment) -> None:
-        """Add the tasks of one combination of swept values."""
-        audio_root, dataset_root, street = self._roots(experiment)
-        upstream = None if audio_root is None else self._add_upstream(experiment, audio_root, street)
-        for representation in experiment.representations:
-            embed = self._add_embedding(representation, experiment, dataset_root, street, upstream)
-            self._add_classifiers(representation, experiment, dataset_root, (*street, embed), upstream)
-
-    def _add_upstream(self, experiment: Experiment, audio_root: Path, street: tuple[Task, ...]) -> _Upstream:
-        """Add 00 to 04."""
-        recordings = {"audio_root": audio_root}
-        if experiment.spl_root is not None:
-            recordings["spl_root"] = Path(experiment.spl_root)
-        extract = self._add("00-extract-teacher-embeddings", experiment, recordings, street)
-        audio_dir = {"audio_dir": extract.folder}
-        learned, reduction = dict(audio_dir), None
-        if experiment.approx_mode != "mse":
-            sample = self._add("01-sample-teacher-embeddings", experiment, audio_dir, (extract,))
-            inputs = audio_dir | {"sample_dir": sample.folder}
-            reduction = self._add("02-fit-reduction", experiment, inputs, (extract, sample))
-            learned["embedding_dir"] = reduction.folder
-        if experiment.continue_from is not None:
-            learned["continue_from"] = Path(experiment.continue_from)
-        parents = (extract, reduction) if reduction else (extract,)
-        train = self._add("03-train-approx-embedding", experiment, learned, parents)
-        export = self._add("04-export-student", experiment, {"student_dir": train.folder} | audio_dir, (extract, train))
-        return _Upstream(reduction, train, export)
-
-    def _add_classifiers(
-        self,
-        representation: str,
-        experiment: Experiment,
-        dataset_root: Path,
-        parents: tuple[Task, ...],
-        upstream: _Upstream | None,
-    ) -> None:
-        """Add a classifier of each seed on the embeddings, which the last of `parents` makes."""
-        inputs = {"dataset_root": dataset_root, "features": parents[-1].folder}
-        if experiment.split_path is not None:
-            inputs["split_path"] = Path(experiment.split_path)
-        if experiment.fine_tune:
-            assert upstream  # the experiment was validated
-            inputs["student_dir"] = upstream.train.folder
-            parents = (*parents, upstream.train)
-        if representation == "logmel-cnn" and experiment.supervision != "labels":
-            teacher = self._add_embedding("teacher", experiment, dataset_root, parents[:-1], upstream)
-            inputs["teacher_features"] = teacher.folder
-            parents = (*parents, teacher)
-        idle = _idle(representation, experiment)
-        for seed in experiment.classifier_seeds:
-            one_of_several = f",seed={seed}" if len(experiment.classifier_seeds) > 1 else ""
-            label = representation + one_of_several
-            own = {"own_label": label, "representation": representation, "seed": seed}
-            self._add("06-train-classifier", experiment, inputs, parents, idle=idle, **own)
-
-    def add_report(self) -> None:
-        """Add the report on all tasks so far."""
-        stage = STAGES["07-report"]
-        folder = self.output_dir / stage.name
-        self.tasks[folder] = Task(stage, folder, {"run_dir": self.output_dir}, {}, tuple(self.tasks.values()))
-
-    def _roots(self, experiment: Experiment) -> tuple[Path | None, Path, tuple[Task, ...]]:
-        if not experiment.synthetic_street:
-            assert experiment.dataset_root  # the experiment was validated
-            audio_root = None if experiment.audio_root is None else Path(experiment.audio_root)
-            return audio_root, Path(experiment.dataset_root), ()
-        street = self._add("synthesize-street", experiment, {}, ())
-        return street.folder / "upstream", street.folder / "sonyc_ust", (street,)
-
-    def _add_embedding(
-        self,
-        representation: str,
-        experiment: Experiment,
-        dataset_root: Path,
-        street: tuple[Task, ...],
-        upstream: _Upstream | None,
-    ) -> Task:
-        stage = "05-generate-embedding-samples"
-        inputs = {"dataset_root": dataset_root}
-        if representation in WITHOUT_UPSTREAM:
-            parents = street
-        elif representation == "reduced":
-            assert upstream and upstream.reduction  # the experiment was validated
-            teacher = self._add_embedding("teacher", experiment, dataset_root, street, upstream)
-            inputs |= {"features": teacher.folder, "phi": upstream.reduction.folder / "phi.h5"}
-            parents = (*street, teacher, upstream.reduction)
-        else:
-            assert upstream
-            model = upstream.export if representation == "student-int8" else upstream.train
-            inputs |= {"model": model.folder}
-            parents = (*street, model)
-        return self._add(stage, experiment, inputs, parents, own_label=representation, representation=representation)
-
-    def _add(
-        self,
-        stage_name: str,
-        experiment: Experiment,
-        inputs: Mapping[str, Path],
-        parents: tuple[Task, ...],
-        own_label: str = "",
-        idle: tuple[str, ...] = (),
-        **task_parameters: Any,
-    ) -> Task:
-        """Add a task, unless it is there; `idle` are parameters of its stage that are of no account to it."""
+    def need(self, stage_name: str, wanted: Wanted) -> _Node:
+        """Add a stage for what it is wanted for, after all that it needs."""
         stage = STAGES[stage_name]
-        own = set(self.axes) & set(stage.parameters).difference(idle)
-        reached = own.union(*(self._axes_reaching(parent) for parent in parents))
-        swept = ",".join(f"{axis}={_word(getattr(experiment, axis))}" for axis in self.axes if axis in reached)
-        label = " ".join(filter(None, (own_label, swept)))
-        folder = self.output_dir / stage.name / label.replace(" ", ",")
-        if folder not in self.tasks:
-            parameters = parameters_of(stage, experiment, **task_parameters)
-            parameters |= {name: parameter_field(name).default for name in idle}
-            self.tasks[folder] = Task(stage, folder, dict(inputs), parameters, parents, label)
-        return self.tasks[folder]
-
-    def _axes_reaching(self, task: Task) -> set[str]:
-        reached = set(self.axes) & set(task.stage.parameters)
-        return reached.union(*(self._axes_reaching(parent) for parent in task.parents))
-
-
-def _idle(representation: str, experiment: Experiment) -> tuple[str, ...]:
-    """The parameters of 06 that are of no account to a representation."""
-    if representation != "logmel-cnn":
-        return CNN_PARAMETERS
-    return {"labels": ("temperature", "teacher_weight"), "embedding": ("temperature",)}.get(experiment.supervision, ())
+        sources: dict[str, tuple[_Node, str] | str] = {}
+        for each in stage.inputs:
+            source = each.source(wanted)
+            if isinstance(source, Output):
+                representation = source.representation or wanted.representation
+                of = Wanted(wanted.experiment, representation, wanted.seed)
+                sources[each.name] = (self.need(source.stage, of), source.path)
+            elif source is not None:
+                sources[each.name] = source
+        values = {name: value_of(wanted.experiment, name) for name in stage.fields if name not in _OWN}
+        arguments = stage.arguments(values | {name: getattr(wanted, name) for name in _OWN})
+        read = {name: [of[0].identity, of[1]] if isinstance(of, tuple) else of for name, of in sources.items()}
+        identity = _hash(json.dumps([stage.name, stage.signed(arguments), read], sort_keys=True, default=str))
+        if identity not in self.nodes:
+            self.nodes[identity] = _Node(stage, wanted, arguments, sources, identity)
+        self.nodes[identity].experiments.append(wanted.experiment)
+        return self.nodes[identity]
 
 
-def _word(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value).replace("/", "_")
+def _own_label(stage: Stage, wanted: Wanted) -> str:
+    if stage.name not in (EMBED, CLASSIFY):
+        return ""
+    several = stage.name == CLASSIFY and len(wanted.experiment.seeds) > 1
+    return wanted.representation + (f",seed={wanted.seed}" if several else "")
+
+
+def _as_tasks(nodes: list[_Node], sweep: Sweep, output_dir: Path) -> list[Task]:
+    """Give nodes, parents first, their folders: two of one label are told apart by a hash of what they are."""
+    labels = {node.identity: _label(node, sweep) for node in nodes}
+    count = Counter((node.stage.name, labels[node.identity]) for node in nodes)
+    tasks: dict[str, Task] = {}
+    for node in nodes:
+        label = labels[node.identity]
+        if count[node.stage.name, label] > 1 or len(label) > _MAX_LABEL:
+            label = f"{label[:_MAX_LABEL]}~{node.identity[:6]}".lstrip()
+        inputs: dict[str, Path] = {}
+        parents: dict[str, Task] = {}
+        for name, source in node.sources.items():
+            if isinstance(source, tuple):
+                parents[source[0].identity] = parent = tasks[source[0].identity]
+                inputs[name] = parent.folder / source[1]
+            else:
+                inputs[name] = Path(source)
+        folder = output_dir / node.stage.name / label.replace(" ", ",")
+        arguments, work = node.arguments, node.stage.work(node.wanted)
+        tasks[node.identity] = Task(node.stage, folder, inputs, arguments, tuple(parents.values()), label, work)
+    return list(tasks.values())
+
+
+def _label(node: _Node, sweep: Sweep) -> str:
+    """What a task is labelled with: those swept values that can reach it and that all it is wanted for share."""
+    swept = []
+    for axis in _axes_reaching(node, sweep):
+        values = {_text(value_of(each, axis)) for each in node.experiments}
+        others = {_text(value_of(each, axis)) for each in sweep.experiments} - values
+        if len(values) == 1 and others:
+            value = values.pop()
+            word = _UNSAFE.sub("_", value)
+            is_unique = word not in {_UNSAFE.sub("_", other) for other in others}
+            swept.append(f"{axis}={word}" if is_unique else f"{axis}={word}~{_hash(value)[:6]}")
+    return " ".join(filter(None, (_own_label(node.stage, node.wanted), ",".join(swept))))
+
+
+def _axes_reaching(node: _Node, sweep: Sweep) -> list[str]:
+    """The axes that a task, or one that it reads from, is signed with; any, if it reads a path that is swept."""
+    reaching = set(node.stage.signed(node.arguments))
+    for each in node.stage.inputs:
+        source = node.sources.get(each.name)
+        if isinstance(source, tuple):
+            reaching.update(_axes_reaching(source[0], sweep))
+        elif len({each.source(replace(node.wanted, experiment=one)) for one in sweep.experiments}) > 1:
+            reaching.update(sweep.axes)
+    return [axis for axis in sweep.axes if axis in reaching]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _text(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _flag(name: str) -> str:
@@ -233,10 +241,8 @@ def _flag(name: str) -> str:
 
 
 def _flag_words(name: str, value: Any) -> list[str]:
-    if value is None or value == ():
-        return []
     if isinstance(value, bool):
-        return [_flag(name)] if value else [f"--no-{_flag(name)[2:]}"]
+        return [_flag(name) if value else f"--no-{_flag(name)[2:]}"]
     if isinstance(value, tuple):
         return [_flag(name), *map(str, value)]
     return [_flag(name), value if isinstance(value, str) else json.dumps(value)]

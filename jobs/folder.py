@@ -2,14 +2,14 @@
 
 The folder holds the stage's outputs and files of ours:
 
-`config.json`   written first: the stage, every parameter, the inputs, the signature
-`parts/`        where several tasks share the work: what each of them found
-`done.json`     written last: the same as the first, the results, and who, when, how long, how much memory
+`config.json`   written first: the stage, its settings, those that are signed, the inputs, the signature
+`parts/`        where several tasks share the work: the results of each
+`done.json`     written last: the same, the results, and host, job, times and peak memory
 `.lock`         held while a program works there; `.lock-3-of-15` by a task for its share
 
-The *signature* is a hash of the parameters and of what the inputs hold. A stage whose `done.json`
-bears the present signature is skipped; one without `done.json` is taken up where it stopped; output
-made with another signature is set aside under a new name, never mixed with the new one.
+The *signature* is a hash of the settings that decide the result and of what the inputs hold. A stage whose
+`done.json` has the present signature is skipped; one without `done.json` is resumed; output of another signature
+is set aside under a new name, never mixed with the new one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from l3embedding.jobs.journal import read_run
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import make_folder, read_json, remove_leftovers, write_json
 
@@ -46,10 +47,10 @@ _FINISH = ".finish"
 """Held while the last task gathers what all have found."""
 _OURS = (_LOCK, _GATE, _FINISH)
 LOCK_PATIENCE_S = 5.0
-"""How long to wait for another writer: a run that has just been killed may need a moment to go away."""
-_SAY_WAITING_S = 60.0
-_FORMAT = 1
-"""Counts the changes of a stage's output format; output of another format is made again."""
+"""How long to wait for another writer: a run that was just killed may take a moment to end."""
+_LOG_WAITING_S = 60.0
+_FORMAT = 2
+"""Version of the stages' output formats; output of another version is made again."""
 
 
 Item = TypeVar("Item")
@@ -57,7 +58,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Share:
-    """What one of several tasks does of a stage's work.
+    """The part of a stage's work that one of several tasks does.
 
     Attributes
     ----------
@@ -89,37 +90,43 @@ class StageFolder:
         Name of the stage.
     path
         The folder.
-    parameters
-        All that decides the result, beside the inputs.
+    signed
+        The settings that decide the result, beside the inputs.
     inputs
         Flag name to path.
+    parameters
+        All settings, for the record.
     """
 
     stage: str
     path: Path
-    parameters: Mapping[str, Any]
+    signed: Mapping[str, Any]
     inputs: Mapping[str, Path]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def signature(self) -> str:
-        """Hash the parameters and what the inputs hold.
+        """Hash the signed settings and what the inputs hold.
 
         Raises
         ------
         InputError
             An input is missing, or was left unfinished by an earlier stage.
         """
-        inputs = {name: fingerprint(path, besides=self.path) for name, path in self.inputs.items()}
-        text = json.dumps([_FORMAT, self.stage, dict(self.parameters), inputs], sort_keys=True, default=str)
+        text = json.dumps([_FORMAT, self.stage, self.signed, self._fingerprints], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        return {name: fingerprint(path, besides=self.path) for name, path in self.inputs.items()}
 
     @property
     def run_id(self) -> str:
-        """Names this folder's output of this signature, whoever makes it and in however many attempts."""
+        """Identifies this folder's output of this signature, the same in every attempt."""
         return hashlib.sha256(f"{self.signature} {self.path.resolve()}".encode()).hexdigest()[:12]
 
     def is_done(self) -> bool:
-        """Say whether the folder holds the finished result of these parameters and inputs."""
+        """Whether the folder holds the finished result of these settings and inputs."""
         done = self.path / DONE
         try:
             return done.is_file() and read_json(done).get("signature") == self.signature
@@ -127,17 +134,36 @@ class StageFolder:
             return False
 
     def state(self) -> str:
-        """Say in a word how things stand: done, running, stopped, outdated, or to do."""
+        """How it stands: done, running, failed, interrupted, outdated or to do."""
         if self.is_running():
             return "running"
         if self.is_done():
             return "done"
-        if (self.path / DONE).is_file():
+        if self.changes():
             return "outdated"
-        return "stopped" if (self.path / CONFIG).is_file() else "to do"
+        if not (self.path / CONFIG).is_file():
+            return "to do"
+        run = read_run(self.path)
+        return "failed" if run and run.status == "failed" else "interrupted"
+
+    def changes(self) -> list[str]:
+        """Why what the folder holds is outdated, such as `student.dim 128 -> 64`; empty where it is not, or empty."""
+        config = self.path / CONFIG
+        try:
+            held = read_json(config) if config.is_file() else None
+            if held is None or held.get("signature") == self.signature:
+                return []
+        except InputError:
+            return []
+        before, now = held.get("signed", {}), json.loads(json.dumps(self.signed, default=str))
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        changed = [f"{name} {before.get(name)} -> {now.get(name)}" for name in names]
+        read = held.get("fingerprints", {})
+        changed += [f"{name} has changed" for name, value in self._fingerprints.items() if read.get(name) != value]
+        return changed or ["its output format has changed"]
 
     def is_running(self) -> bool:
-        """Say whether a program holds the folder, or a share of it."""
+        """Whether a program holds the folder, or a share of it."""
         try:
             with open(self.path / _LOCK, "r+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -149,21 +175,21 @@ class StageFolder:
 
     @contextmanager
     def opened(self, share: Share = WHOLE, patience_s: float = LOCK_PATIENCE_S) -> Iterator[None]:
-        """Hold the folder for writing: make it, lock it, clear what a killed run left half-written.
+        """Hold the folder for writing: make it, lock it, and remove what a killed run left half-written.
 
-        Tasks with different shares work in it side by side; nobody works beside one that does the whole.
+        Tasks with different shares may work in it at the same time; one that does the whole excludes all others.
 
         Parameters
         ----------
         share
-            What the caller is going to do.
+            The part of the work to be done.
         patience_s
             How long to wait for another writer of the same, s.
 
         Raises
         ------
         InputError
-            The folder cannot be written to, holds files of somebody else, or another program is
+            The folder cannot be written to, holds files that no stage wrote, or another program is
             writing to it.
         """
         make_folder(self.path)
@@ -177,7 +203,7 @@ class StageFolder:
         with self._locked(f"{_LOCK}-{share.index}-of-{share.count}", patience_s), open(self.path / _LOCK, "a+") as lock:
             with self._locked(_GATE, patience_s):
                 if self._holds_other_output():
-                    # To set it aside, one must be alone.
+                    # Setting output aside needs the folder to itself.
                     self._acquire(lock, fcntl.LOCK_EX, patience_s)
                     self._make_ready(WHOLE)
                 self._acquire(lock, fcntl.LOCK_SH, patience_s)
@@ -185,28 +211,28 @@ class StageFolder:
             yield
 
     def part(self, share: Share) -> dict[str, Any] | None:
-        """What the task with this share found; None if it has not finished."""
+        """The results of the task with this share; None if it has not finished."""
         path = self._part_file(share)
         return read_json(path)["results"] if path.is_file() else None
 
     def parts_done(self) -> int:
-        """How many tasks have finished their share."""
+        """Number of tasks that have finished their share."""
         return sum(1 for _ in (self.path / PARTS).glob("*.json"))
 
     def finish_part(self, share: Share, results: Mapping[str, Any], started: float) -> None:
-        """Record what the task with this share found."""
+        """Record the results of the task with this share."""
         write_json(self._part_file(share), self._outcome(results, started))
 
     @contextmanager
     def gathering(self, share: Share, results: Mapping[str, Any]) -> Iterator[list[dict[str, Any]] | None]:
-        """Yield what all tasks found, to one task only: the last to finish; None to the others.
+        """Yield the results of all tasks, to the last one to finish only; None to the others.
 
         Parameters
         ----------
         share
             Of the caller.
         results
-            What the caller found; all there is, if it did the whole.
+            Of the caller.
         """
         if share == WHOLE:
             yield [dict(results)]
@@ -221,7 +247,7 @@ class StageFolder:
         Parameters
         ----------
         results
-            What the stage found, for the next ones and for the report.
+            For later stages and the report.
         started
             `time.time()` at the start.
         """
@@ -254,7 +280,9 @@ class StageFolder:
             "stage": self.stage,
             "signature": self.signature,
             "parameters": dict(self.parameters),
+            "signed": dict(self.signed),
             "inputs": {name: os.path.abspath(path) for name, path in self.inputs.items()},
+            "fingerprints": self._fingerprints,
         }
 
     @contextmanager
@@ -267,7 +295,7 @@ class StageFolder:
             yield
 
     def _acquire(self, lock: IO[str], mode: int, patience_s: float) -> None:
-        started = said = time.monotonic()
+        started = logged = time.monotonic()
         while True:
             try:
                 fcntl.flock(lock, mode | fcntl.LOCK_NB)
@@ -282,8 +310,8 @@ class StageFolder:
             now = time.monotonic()
             if now - started > patience_s:
                 raise InputError(f"{self.path} is being written to by another run: {holder}.")
-            if now - said > _SAY_WAITING_S:
-                said = now
+            if now - logged > _LOG_WAITING_S:
+                logged = now
                 logger.info("waiting for %s, which writes to %s", holder, self.path)
             time.sleep(0.1)
 
@@ -295,17 +323,18 @@ class StageFolder:
         held = [entry for entry in self.path.iterdir() if not entry.name.startswith(_OURS)]
         if self._holds_other_output():
             self._set_aside(held)
+            self._bring_back()
         elif held and not (self.path / CONFIG).is_file():
             raise InputError(
                 f"{self.path} holds files that no stage wrote ({held[0].name}, ...). Choose an empty output folder."
             )
         if share == WHOLE:
-            # The half-written files of a share may be another task's, which is at work.
+            # With shares, half-written files may belong to another task that is still running.
             self._clear()
         write_json(self.path / CONFIG, self._record())
 
     def _clear(self) -> None:
-        """Remove what killed writers left half-written; none may be at work."""
+        """Remove what killed writers left half-written; no other writer may be running."""
         for folder, _, _ in os.walk(self.path):
             remove_leftovers(folder)
 
@@ -314,10 +343,22 @@ class StageFolder:
         aside.mkdir()
         for entry in entries:
             shutil.move(entry, aside / entry.name)
+        logger.info("%s held output of other settings, which is now in %s", self.path, aside.name)
+
+    def _bring_back(self) -> None:
+        """Move back what was set aside earlier, if it is output of this very signature."""
+        for aside in sorted(self.path.parent.glob(f"{self.path.name}.old-*"), reverse=True):
+            config = aside / CONFIG
+            if config.is_file() and read_json(config).get("signature") == self.signature:
+                for entry in aside.iterdir():
+                    shutil.move(entry, self.path / entry.name)
+                aside.rmdir()
+                logger.info("%s holds the output of these settings again, from %s", self.path, aside.name)
+                return
 
 
 def ancestors(inputs: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
-    """The records (`done.json`) of all stages that inputs came of, the nearest first."""
+    """The records (`done.json`) of all stages that inputs derive from, the nearest first."""
     seen: set[Path] = set()
     todo = [Path(path).resolve() for path in inputs.values()]
     while todo:
@@ -342,7 +383,7 @@ def stage_folders(run_dir: Path) -> list[Path]:
 
 
 def fingerprint(path: Path, besides: Path | None = None) -> str:
-    """Say in a short text what a stage's input holds.
+    """Identify the content of a stage's input.
 
     Within a finished stage's folder it is that stage's signature; for a run's folder, those of its
     stages; for anything else, names, sizes and times of the files; either without the folder `besides`.

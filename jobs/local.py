@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 from l3embedding.jobs.chain import Task
-from l3embedding.jobs.folder import StageFolder
 from l3embedding.utils.files import make_folder
 
 logger = logging.getLogger(__name__)
@@ -23,7 +22,7 @@ _CHATTER = re.compile(
     r"absl::InitializeLog|oneDNN custom operations|TensorFlow Lite XNNPACK|Failed to resize buffer"
     r"|quantized inputs were expected|warnings\.warn\($|^fully_quantize:"
 )
-"""What TensorFlow's C++ code says of itself at every start; it goes to the log alone."""
+"""Lines that TensorFlow's C++ code prints at every start; they go to the log only."""
 
 
 _PR_SET_PDEATHSIG = 1
@@ -31,16 +30,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 class StageFailed(RuntimeError):
-    """A stage ended with an error; the message says which, and where its log is."""
-
-
-def folder_of(task: Task) -> StageFolder:
-    """The stage folder that a task writes."""
-    return StageFolder(task.stage.name, task.folder, task.parameters, task.inputs)
+    """A stage ended with an error; the message names it and its log."""
 
 
 def local_log(task: Task, log_dir: Path) -> Path:
-    """Where what a task says is kept."""
+    """The log of a task."""
     return log_dir / f"{task.name.replace(' ', ',')}.log"
 
 
@@ -61,7 +55,7 @@ def run_tasks(tasks: list[Task], log_dir: Path) -> None:
     """
     for position, task in enumerate(tasks, start=1):
         heading = f"[{position}/{len(tasks)}] {task.name}"
-        if folder_of(task).is_done():
+        if task.stage_folder.is_done():
             logger.info("%s: done already", heading)
             continue
         logger.info("%s: %s", heading, task.stage.summary)
@@ -96,7 +90,7 @@ def _run(task: Task, log: Path) -> int:
                     sys.stdout.flush()
             return process.wait()
         except BaseException:
-            # Nothing may go on writing once the launcher is gone.
+            # No stage may write on after its launcher has ended.
             process.send_signal(signal.SIGTERM)
             process.wait()
             raise

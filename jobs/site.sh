@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2034
-# Your cluster, in one file. A plain one needs nothing of it: take the '#' off the lines that yours does.
+# Your cluster, in one file. A plain one needs nothing of it: remove the '#' from the lines that yours needs.
+# It may lie elsewhere, as it should where l3embedding was installed by pip: export SEA_SITE=$HOME/site.sh
 #
 # `sea` reads it whenever it submits, and every job when it starts. Before an sbatch by hand:
 #

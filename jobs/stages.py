@@ -1,27 +1,75 @@
-"""The stages: the number, the name, what each reads and which parameters decide its result.
+"""The stages: name, what each reads and where that comes from, and the settings that decide its result.
 
-Job, program, log and folder of a stage bear the same number and name.
+Job, program, log and folder of a stage have the same number and name. A new stage is an entry here, a program in
+`scripts/` and a job file.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, Field
-from pydantic.fields import FieldInfo
-
-from l3embedding.jobs.experiment import Experiment, Representation
+from l3embedding.data.datasets import DATASETS
+from l3embedding.settings import (
+    REPRESENTATIONS,
+    Experiment,
+    Representation,
+    Settings,
+    decides,
+    groups,
+    kind_of,
+)
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "scripts"
 
+STREET = "synthesize-street"
+EXTRACT = "00-extract-teacher-embeddings"
+SAMPLE = "01-sample-teacher-embeddings"
+REDUCE = "02-fit-reduction"
+TRAIN = "03-train-approx-embedding"
+EXPORT = "04-export-student"
+EMBED = "05-generate-embedding-samples"
+CLASSIFY = "06-train-classifier"
+REPORT = "07-report"
 
-class TaskParameters(BaseModel):
-    """Parameters in which the tasks of one stage differ within one experiment."""
 
-    representation: Representation = Field("student", description="What embeds the clips")
-    seed: int = Field(0, description="Seed of the classifier")
+class TaskSettings(Settings):
+    """Settings in which the tasks of one stage differ within one experiment."""
+
+    representation: Representation = decides("student", "What embeds the clips")
+    seed: int = decides(0, "Seed of the classifier")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a task is wanted for.
+
+    Attributes
+    ----------
+    experiment
+        Its settings.
+    representation, seed
+        Downstream only.
+    """
+
+    experiment: Experiment
+    representation: Representation = "student"
+    seed: int = 0
+
+
+class Output(NamedTuple):
+    """What another stage writes: its folder, or `path` below it; of another representation, if one is named."""
+
+    stage: str
+    path: str = ""
+    representation: Representation | None = None
+
+
+Source = Output | str | None
+"""Where an input comes from: a stage, a path of the user's, or nowhere."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +79,22 @@ class Input:
     Attributes
     ----------
     name
-        The flag is `--name`, with dashes.
+        The program's flag is `--name`, with dashes.
     help
-        What lies there.
+        What it holds.
+    source
+        Where it comes from, given what the task is wanted for.
     required
-        Whether the stage can do without it.
+        Whether the program needs it.
+    setting
+        The setting that names it in an experiment, if there is one; the stage's record has it under this name.
     """
 
     name: str
     help: str
+    source: Callable[[Wanted], Source]
     required: bool = True
+    setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,29 +104,35 @@ class Stage:
     Attributes
     ----------
     name
-        `03-train-approx-embedding`.
+        Such as `03-train-approx-embedding`.
     summary
         What it does, in a line.
     inputs
         What it reads from disk.
-    parameters
-        The keys of `Experiment` and `TaskParameters` that decide its result.
-    derived
-        Those of them that its program finds in the inputs where they are not given.
+    settings
+        The groups of settings that it takes, or single settings (`SECTION.FIELD`).
+    ignores
+        Settings of these groups that make no difference to it.
+    unused
+        Names within `settings` that make no difference given the other arguments of a task.
     divisible
-        Whether several tasks can share the work: over sensors, or over clips.
+        Whether several tasks can share its work: over sensors, or over clips.
+    work
+        How much there is to do, for people.
     """
 
     name: str
     summary: str
     inputs: tuple[Input, ...]
-    parameters: tuple[str, ...]
-    derived: tuple[str, ...] = ()
+    settings: tuple[str, ...]
+    ignores: frozenset[str] = frozenset()
+    unused: Callable[[Mapping[str, Any]], Collection[str]] = lambda arguments: ()
     divisible: bool = False
+    work: Callable[[Wanted], str] = lambda wanted: ""
 
     @property
     def number(self) -> int | None:
-        """The user's map, 0 to 7; None for what comes before the chain."""
+        """0 to 7; None for what comes before the chain."""
         return int(self.name[:2]) if self.name[:2].isdigit() else None
 
     @property
@@ -80,215 +140,258 @@ class Stage:
         """The program that does it."""
         return PROGRAMS / f"{self.name.replace('-', '_')}.py"
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The settings that its program has flags for, dotted; paths among them are inputs instead."""
+        names: list[str] = []
+        for name in self.settings:
+            section = groups().get(name)
+            names += [f"{name}.{field}" for field in section.model_fields] if section else [name]
+        return tuple(name for name in names if name not in self.ignores and kind_of(field_of(name)) != "reads")
 
-def parameter_field(name: str) -> FieldInfo:
-    """Type, default and description of a stage's parameter."""
-    return Experiment.model_fields.get(name) or TaskParameters.model_fields[name]
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as its program takes them, by name; what `values` (dotted) lacks has its default."""
+        given: dict[str, Any] = {}
+        for name in self.fields:
+            section, _, field = name.rpartition(".")
+            if not section:
+                given[name] = values.get(name, field_of(name).default)
+                continue
+            given.setdefault(section, {})
+            if name in values:
+                given[section][field] = values[name]
+        classes = groups()
+        return {name: classes[name](**value) if name in classes else value for name, value in given.items()}
+
+    def signed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that decide the result, dotted, out of what `arguments` returns."""
+        return {
+            f"{section}.{field}" if field else section: value
+            for section, field, value in self._used(arguments)
+            if not field or field in arguments[section].signed()
+        }
+
+    def parameters(self, arguments: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, Any]:
+        """The settings as the stage's record has them, by section: what makes a difference to it, and its paths."""
+        nested: dict[str, Any] = {}
+        for each in self.inputs:
+            if each.setting and each.name in inputs:
+                section, _, field = each.setting.partition(".")
+                nested.setdefault(section, {})[field] = os.path.abspath(inputs[each.name])
+        for section, field, value in self._used(arguments):
+            if field:
+                nested.setdefault(section, {})[field] = value
+            else:
+                nested[section] = value
+        return nested
+
+    def _used(self, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+        """Section, field and value of each setting; of one without a section, its name, nothing and its value."""
+        unused = set(self.unused(arguments))
+        for name in self.fields:
+            section, _, field = name.rpartition(".")
+            if not unused & {name, section}:
+                yield (section, field, getattr(arguments[section], field)) if section else (field, "", arguments[field])
 
 
-def parameters_of(stage: Stage, experiment: Experiment, **task_parameters: Any) -> dict[str, Any]:
-    """Pick the parameters that decide a stage's result out of an experiment."""
-    return {
-        name: task_parameters[name] if name in TaskParameters.model_fields else getattr(experiment, name)
-        for name in stage.parameters
-    }
+def field_of(name: str) -> Any:
+    """The declaration of a setting, `SECTION.FIELD` or `FIELD`."""
+    section, _, field = name.rpartition(".")
+    owner = groups()[section] if section else TaskSettings if field in TaskSettings.model_fields else Experiment
+    return owner.model_fields[field]
 
 
-CNN_PARAMETERS = ("student", "student_filters", "student_head", "supervision", "temperature", "teacher_weight")
-"""Those of 06 that are only of account to logmel-cnn, the network that is trained there."""
+def _recordings(wanted: Wanted) -> Source:
+    experiment = wanted.experiment
+    return Output(STREET, "upstream") if experiment.street.synthetic else experiment.recordings.root
 
-_INPUT_REPRESENTATION = ("asr", "num_mels", "num_dft", "hop_len", "fmax")
-_TEACHER = (
-    "teacher",
-    "teacher_embedding_size",
-    "stand_in_teacher",
-    "weights_dirs",
-    "random_state",
-    "teacher_batch_size",
+
+def _dataset(wanted: Wanted) -> Source:
+    experiment = wanted.experiment
+    return Output(STREET, "sonyc_ust") if experiment.street.synthetic else experiment.dataset.root
+
+
+def _reduced(wanted: Wanted) -> Source:
+    return None if wanted.experiment.reduction.mode == "mse" else Output(REDUCE)
+
+
+def _derived_from(name: str) -> Callable[[Wanted], Source]:
+    """An input of stage 05, as `REPRESENTATIONS` declares it."""
+
+    def source(wanted: Wanted) -> Source:
+        declared = REPRESENTATIONS[wanted.representation].inputs.get(name)
+        if declared is None:
+            return None
+        stage, colon, representation = declared.partition(":")
+        stage, _, path = stage.partition("/")
+        return Output(stage, path, representation if colon else None)  # type: ignore[arg-type]
+
+    return source
+
+
+def _unused_to_embed(arguments: Mapping[str, Any]) -> Collection[str]:
+    used = {name.partition(".")[0] for name in REPRESENTATIONS[arguments["representation"]].settings}
+    return {"teacher", "reduction", "student", "random_state"} - used
+
+
+def _unused_to_classify(arguments: Mapping[str, Any]) -> Collection[str]:
+    if not DATASETS[arguments["dataset"].name].has_folds:
+        return ("folds", "cnn", "student")
+    if arguments["representation"] != "logmel-cnn":
+        return ("classifier", "cnn", "student", "dataset.evaluate_split")
+    # Its classifier of the teacher's embeddings gives the soft labels.
+    by_soft_labels = arguments["cnn"].supervision in ("soft_labels", "both")
+    return ("classifier", "dataset.evaluate_split", *(() if by_soft_labels else ("folds",)))
+
+
+def _fine_tuned(wanted: Wanted) -> Source:
+    return Output(TRAIN) if wanted.experiment.classifier.fine_tune else None
+
+
+def _teacher_of_cnn(wanted: Wanted) -> Source:
+    is_taught = wanted.representation == "logmel-cnn" and wanted.experiment.cnn.supervision != "labels"
+    return Output(EMBED, representation="teacher") if is_taught else None
+
+
+def _epochs(wanted: Wanted) -> str:
+    of = wanted.experiment.distillation
+    return f"up to {of.epochs} epochs of up to {of.train_epoch_size} batches of {of.batch_size}"
+
+
+_UPSTREAM_SHARDS = Input(
+    "audio_dir", "folder of 00: upstream shards in train/ and validate/", lambda wanted: Output(EXTRACT)
 )
-_TAGGING = (
-    "evaluate_split",
-    "label_mode",
-    "target_mode",
-    "model_type",
-    "frame_aggregation",
-    "dropout",
-    "optimizer",
-    "pca",
-    "pca_components",
-    "timestamp_features",
-    "sensor_factor",
-    "proximity_factor",
-    "cooccurrence_loss",
-    "cooccurrence_loss_factor",
-    "oversample",
-    "oversample_iters",
-    "threshold_type",
-    "fine_tune",
-)
+
+_DATASET = Input("dataset_root", "folder of the downstream data set", _dataset, setting="dataset.root")
 
 _STAGES = (
     Stage(
-        "synthesize-street",
+        STREET,
         "synthesise a small street: recordings of its sensors, and annotated clips",
         inputs=(),
-        parameters=(
-            "random_state",
-            "street_sensors",
-            "street_recordings",
-            "street_recording_s",
-            "street_train_clips",
-            "street_validate_clips",
-            "street_clip_s",
-        ),
+        settings=("street", "random_state"),
+        ignores=frozenset({"street.synthetic"}),
     ),
     Stage(
-        "00-extract-teacher-embeddings",
-        "cut the recordings into frames, and store each with its teacher embedding and its relevance",
+        EXTRACT,
+        "cut the recordings into frames, and store each with its teacher embedding and its level",
         inputs=(
-            Input("audio_root", "upstream recordings: SENSOR/*.wav, recordings.csv, or the layout of ESC-50"),
-            Input("spl_root", "measured levels: SENSOR.csv or SENSOR.h5", required=False),
+            Input(
+                "audio_root",
+                "recordings: SENSOR/*.wav, recordings.csv, or the layout of ESC-50",
+                _recordings,
+                setting="recordings.root",
+            ),
+            Input(
+                "spl_root",
+                "measured levels: SENSOR.csv or SENSOR.h5",
+                lambda wanted: wanted.experiment.recordings.levels,
+                required=False,
+                setting="recordings.levels",
+            ),
         ),
-        parameters=(
-            "exclude_sensor",
-            *_TEACHER,
-            "upstream_hop_size",
-            "validate_fraction",
-            "recordings_per_shard",
-            "time_zone",
-            "asr",
-        ),
+        settings=("recordings", "teacher", "random_state"),
+        ignores=frozenset({"recordings.time_zone"}),
         divisible=True,
+        work=lambda wanted: f"a frame every {wanted.experiment.recordings.hop_size:g} s",
     ),
     Stage(
-        "01-sample-teacher-embeddings",
+        SAMPLE,
         "draw the sample of teacher embeddings that the reduction is fitted on",
-        inputs=(Input("audio_dir", "folder of 00: upstream shards in train/ and validate/"),),
-        parameters=(
-            "sampling",
-            "sample_size",
-            "timescale",
-            "sampling_scope",
-            "dpp_kernel",
-            "dpp_method",
-            "dpp_steps",
-            "time_zone",
-            "random_state",
+        inputs=(
+            Input("audio_dir", "folder of 00: upstream shards in train/ and validate/", lambda _: Output(EXTRACT)),
         ),
+        settings=("sample", "recordings.time_zone", "random_state"),
         divisible=True,
+        work=lambda wanted: f"{wanted.experiment.sample.size} embeddings",
     ),
     Stage(
-        "02-fit-reduction",
+        REDUCE,
         "fit phi on the sample, and apply it to every upstream shard",
         inputs=(
-            Input("audio_dir", "folder of 00: upstream shards in train/ and validate/"),
-            Input("sample_dir", "folder of 01: the sample"),
+            _UPSTREAM_SHARDS,
+            Input("sample_dir", "folder of 01: the sample", lambda _: Output(SAMPLE)),
         ),
-        parameters=(
-            "approx_mode",
-            "student",
-            "pca_kernel",
-            "tsne_points",
-            "umap_n_neighbors",
-            "umap_min_dist",
-            "umap_metric",
-            "random_state",
-        ),
+        settings=("reduction", "student.dim", "random_state"),
+        work=lambda wanted: f"{wanted.experiment.reduction.mode} to {wanted.experiment.student.dim} dimensions",
     ),
     Stage(
-        "03-train-approx-embedding",
+        TRAIN,
         "train the student to produce phi(teacher(x)) from x",
         inputs=(
-            Input("audio_dir", "upstream shards, in train/ and validate/"),
-            Input("embedding_dir", "reduced shards, in train/ and validate/; not needed for mse", required=False),
-            Input("continue_from", "folder of an earlier 03, whose training goes on here", required=False),
+            _UPSTREAM_SHARDS,
+            Input("embedding_dir", "reduced shards, in train/ and validate/; not for mse", _reduced, required=False),
+            Input(
+                "continue_from",
+                "folder of an earlier 03, whose training is continued here",
+                lambda wanted: wanted.experiment.distillation.continue_from,
+                required=False,
+                setting="distillation.continue_from",
+            ),
         ),
-        parameters=(
-            "approx_mode",
-            "student",
-            "student_filters",
-            "student_head",
-            *_INPUT_REPRESENTATION,
-            "num_epochs",
-            "train_epoch_size",
-            "validation_epoch_size",
-            "batch_size",
-            "learning_rate",
-            "patience",
-            "min_delta",
-            "plateau_patience",
-            "checkpoint_interval",
-            "distillation_loss",
-            "precision",
-            "initial_student",
-            "weights_dirs",
-            "random_state",
-        ),
-        derived=("student",),
+        settings=("student", "distillation", "reduction.mode", "teacher.weights_dirs", "random_state"),
+        work=_epochs,
     ),
     Stage(
-        "04-export-student",
-        "quantise the student to 8 bits, and see whether it fits the board",
+        EXPORT,
+        "quantise the student to 8 bits, and measure whether it fits the board",
         inputs=(
-            Input("student_dir", "folder of 03: the student"),
-            Input("audio_dir", "upstream shards, whose validation frames are compared"),
+            Input("student_dir", "folder of 03: the student", lambda _: Output(TRAIN)),
+            _UPSTREAM_SHARDS,
         ),
-        parameters=("calibration_frames", "flash_limit_bytes", "ram_limit_bytes", "random_state"),
+        settings=("board", "random_state"),
     ),
     Stage(
-        "05-generate-embedding-samples",
+        EMBED,
         "embed the clips of the downstream data set",
         inputs=(
-            Input("dataset_root", "folder of the downstream data set"),
-            Input("model", "the student: folder, .keras or .tflite file", required=False),
-            Input("features", "folder of 05: the teacher's embeddings, to be reduced", required=False),
-            Input("phi", "the reduction, as 02 saved it", required=False),
+            _DATASET,
+            Input("model", "the student: folder, .keras or .tflite file", _derived_from("model"), required=False),
+            Input("features", "folder of 05: the teacher's embeddings", _derived_from("features"), required=False),
+            Input("phi", "the reduction, as 02 saved it", _derived_from("phi"), required=False),
         ),
-        parameters=(
+        settings=(
             "representation",
             "dataset",
-            "embedding_hop_size",
-            "allow_pickle",
-            *_TEACHER,
-            *_INPUT_REPRESENTATION,
+            "reduction.allow_pickle",
+            "teacher",
+            *REPRESENTATIONS["logmel-cnn"].settings,
+            "random_state",
         ),
+        ignores=frozenset({"dataset.evaluate_split"}),
+        unused=_unused_to_embed,
         divisible=True,
+        work=lambda wanted: f"a frame every {wanted.experiment.dataset.hop_size:g} s",
     ),
     Stage(
-        "06-train-classifier",
-        "train and judge a classifier on the embeddings",
+        CLASSIFY,
+        "train a classifier on the embeddings, and evaluate it",
         inputs=(
-            Input("dataset_root", "folder of the downstream data set"),
-            Input("features", "folder of 05: one embedding file a clip"),
-            Input("split_path", "CSV or JSON that replaces the splits of the annotations", required=False),
-            Input("student_dir", "folder of 03: the student to fine-tune", required=False),
-            Input("teacher_features", "folder of 05: what the teacher of logmel-cnn says of the clips", required=False),
+            _DATASET,
+            Input(
+                "features",
+                "folder of 05: one embedding file per clip",
+                lambda wanted: Output(EMBED, representation=wanted.representation),
+            ),
+            Input(
+                "split_path",
+                "CSV or JSON that replaces the splits of the annotations",
+                lambda wanted: wanted.experiment.dataset.split_path,
+                required=False,
+                setting="dataset.split_path",
+            ),
+            Input("student_dir", "folder of 03: the student to fine-tune", _fine_tuned, required=False),
+            Input("teacher_features", "folder of 05: the teacher's embeddings", _teacher_of_cnn, required=False),
         ),
-        parameters=(
-            "dataset",
-            "representation",
-            *_TAGGING,
-            "num_hidden_layers",
-            "hidden_layer_size",
-            "classifier_epochs",
-            "classifier_patience",
-            "classifier_batch_size",
-            "classifier_learning_rate",
-            "l2_reg",
-            "standardize",
-            "fold_classifier",
-            "clip_statistics",
-            "parameter_search",
-            "logistic_c",
-            *CNN_PARAMETERS,
-            "seed",
-        ),
+        settings=("dataset", "representation", "classifier", "folds", "cnn", "student", "seed"),
+        ignores=frozenset({"dataset.hop_size"}),
+        unused=_unused_to_classify,
     ),
     Stage(
-        "07-report",
-        "lay the paper's tables and ours side by side, with figures, on one page",
-        inputs=(Input("run_dir", "output folder of the experiment"),),
-        parameters=(),
+        REPORT,
+        "write the paper's tables beside ours, with figures, on one page",
+        inputs=(Input("run_dir", "output folder of the experiment", lambda _: None),),
+        settings=("report", "random_state"),
     ),
 )
 

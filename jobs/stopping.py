@@ -1,7 +1,7 @@
-"""Being asked to stop: a scheduler's warning signal, or a polite end.
+"""Requests to stop: a scheduler's warning signal, or a polite end.
 
 Since every output appears whole or not at all, a program may be stopped anywhere: the signal becomes an
-exception, as Ctrl-C does. Work that wants to save where it stands first defers it.
+exception, as Ctrl-C does. Work that has to save its state first defers it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 
 class StopRequested(BaseException):
-    """The program was asked to stop; it is no error, and nothing but the top level should catch it.
+    """The program was asked to stop. It is no error, and only the top level should catch it.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class StopRequested(BaseException):
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Within it, raise `StopRequested` where the program stands when it is asked to stop."""
+    """Within it, raise `StopRequested` wherever the program is when it is asked to stop."""
 
     def stop(number: int, _: object) -> None:
         for each in STOP_SIGNALS:
@@ -43,7 +43,7 @@ def stop_on_signals() -> Iterator[None]:
 
 @contextmanager
 def stop_deferred() -> Iterator[Callable[[], bool]]:
-    """Within it, do not raise; what it yields says whether the program was asked to stop.
+    """Within it, do not raise; the function it yields returns whether the program was asked to stop.
 
     Raises
     ------

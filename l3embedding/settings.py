@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -95,7 +95,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if errors := list(self.contradictions()):
-            raise ValueError("; ".join(errors))
+            raise ValueError("\n".join(errors))
         return self
 
     def contradictions(self) -> Iterator[str]:
@@ -448,8 +448,40 @@ class SlurmSettings(Settings):
 Representation = Literal["teacher", "reduced", "student", "student-int8", "mfcc", "logmel-cnn"]
 """What embeds a clip downstream: phi's output is `reduced`; `mfcc` and `logmel-cnn` are baselines."""
 
-UPSTREAM_REPRESENTATIONS: frozenset[Representation] = frozenset({"reduced", "student", "student-int8"})
-"""Those that need upstream recordings."""
+
+class Derivation(NamedTuple):
+    """What a representation of the downstream clips is computed from, beside their audio.
+
+    Attributes
+    ----------
+    inputs
+        Input of stage 05 to where it comes from: `STAGE`, `STAGE/PATH` below its folder, or `STAGE:REPRESENTATION`.
+    settings
+        The settings that decide it.
+    """
+
+    inputs: Mapping[str, str] = {}
+    settings: tuple[str, ...] = ()
+
+
+_INPUT_REPRESENTATION = ("student.asr", "student.num_mels", "student.num_dft", "student.hop_len", "student.fmax")
+
+REPRESENTATIONS: Mapping[Representation, Derivation] = {
+    "teacher": Derivation(settings=("teacher", "random_state")),
+    "reduced": Derivation(
+        {"features": "05-generate-embedding-samples:teacher", "phi": "02-fit-reduction/phi.h5"},
+        ("reduction.allow_pickle",),
+    ),
+    "student": Derivation({"model": "03-train-approx-embedding"}),
+    "student-int8": Derivation({"model": "04-export-student"}),
+    "mfcc": Derivation(),
+    "logmel-cnn": Derivation(settings=_INPUT_REPRESENTATION),
+}
+"""Those whose inputs include a stage from 00 to 04 need upstream recordings."""
+
+UPSTREAM_REPRESENTATIONS = frozenset(
+    name for name, each in REPRESENTATIONS.items() if any(source < "05" for source in each.inputs.values())
+)
 
 
 class Experiment(Settings):
@@ -483,9 +515,13 @@ class Experiment(Settings):
         yield from contradictions(dict(self))
 
     @property
-    def needs_upstream(self) -> bool:
-        """Whether anything that is wanted derives from upstream recordings: a student, where nothing is evaluated."""
-        return not self.representations or not UPSTREAM_REPRESENTATIONS.isdisjoint(self.representations)
+    def trains_student(self) -> bool:
+        """Whether a student is wanted: to be evaluated, or, where nothing is evaluated, for itself."""
+        return _trains_student(self.representations)
+
+
+def _trains_student(representations: tuple[Representation, ...]) -> bool:
+    return not representations or not {"student", "student-int8"}.isdisjoint(representations)
 
 
 def groups() -> dict[str, type[Settings]]:
@@ -541,8 +577,7 @@ def _paths_are_set(
 def _stored_audio_suffices(
     recordings: RecordingsSettings, student: StudentSettings, representations: tuple[Representation, ...]
 ) -> Iterator[str]:
-    trained = not representations or {"student", "student-int8"} & set(representations)
-    if trained and student.asr > recordings.audio_rate:
+    if _trains_student(representations) and student.asr > recordings.audio_rate:
         yield (
             f"student.asr: {student.asr} Hz is above recordings.audio_rate, {recordings.audio_rate} Hz, at which the "
             f"upstream audio is stored; set recordings.audio_rate: {student.asr}"

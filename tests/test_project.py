@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -221,7 +222,7 @@ ROOMS = {
     "distillation": {"data", "models", "training"},
     "export": {"data", "models"},
     "downstream": {"data", "models", "upstream", "classifier"},
-    "jobs": set(),
+    "jobs": {"data"},
     "sheet": {"jobs"},
     "report": {"jobs", "downstream"},
 }
@@ -245,3 +246,35 @@ def test_the_launcher_imports_no_array_library():
     modules = "sys, l3embedding.jobs.chain, l3embedding.jobs.local"
     code = f"import {modules}; sys.exit(bool({{'numpy', 'pandas', 'keras', 'h5py'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+def test_a_wheel_works_beside_folders_of_the_users_own(tmp_path):
+    """It holds one top-level package and the job files, and ignores a user's `data/`, `scripts/` and `jobs/`."""
+    source, site, place = tmp_path / "source", tmp_path / "site", tmp_path / "place"
+    for name in ("l3embedding", "data", "classifier", "jobs", "scripts"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / name, source / name, symlinks=True, ignore=ignore)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, source])
+    (wheel,) = tmp_path.glob("*.whl")
+    _run([*pip, "install", "--no-deps", "--target", site, wheel])
+    assert sorted(path.name for path in site.iterdir() if "-info" not in path.name) == ["bin", "l3embedding"]
+    for name in ("data", "scripts", "jobs", "classifier"):
+        (place / name).mkdir(parents=True)
+        (place / name / "__init__.py").write_text("raise ImportError('the user has a package of this name')")
+    (place / "x.yaml").write_text("recordings: /nowhere\nrepresentations: []\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    for words in (["plan", "x.yaml", "--commands"], ["jobs"]):
+        # An editable install has put this repository on the path.
+        code = f"import sys; sys.path = [{str(site)!r}, '.', *(p for p in sys.path if p != {str(REPOSITORY)!r})]\n"
+        code += f"from l3embedding.cli.sea import main; sys.exit(main({words!r}))"
+        command = [sys.executable, "-c", code]
+        ended = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        assert str(site) in ended.stdout
+    jobs = Path(ended.stdout.strip())
+    assert (jobs / "emb_approx_mse" / "upstream" / "03-train-approx-embedding-pca.sbatch").is_file()
+    assert (jobs / "activate.sh").is_file()
+    assert (jobs.parent / "scripts" / "03_train_approx_embedding.py").is_file()

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from l3embedding.jobs.slurm.cluster import JobRow
 from l3embedding.utils.errors import InputError
@@ -44,7 +45,7 @@ class Submission:
     index
         The task's index in an array over seeds; None if its job is its own.
     job_id
-        What Slurm answered; None if nobody heard it.
+        Slurm's answer; None if the launcher was killed before it arrived.
     """
 
     task: str
@@ -59,7 +60,7 @@ class Submission:
 
     @property
     def slurm_id(self) -> str:
-        """What Slurm's commands call the task's job; empty if nobody heard its id."""
+        """The job's id, as Slurm's commands take it; empty if it is unknown."""
         if self.job_id is None or self.index is None:
             return self.job_id or ""
         return f"{self.job_id}_{self.index}"
@@ -117,7 +118,7 @@ class Ledger:
         """Write down the id that Slurm gave the job of a key."""
         self._append([{"key": key, "job_id": job_id}])
 
-    def _entries(self) -> Iterator[dict]:
+    def _entries(self) -> Iterator[dict[str, Any]]:
         if not self._path.is_file():
             return
         for line in self._path.read_text(encoding="utf-8").splitlines():
@@ -126,7 +127,7 @@ class Ledger:
             except json.JSONDecodeError:
                 continue  # torn by a launcher that was killed: sbatch had not been called
 
-    def _append(self, entries: Sequence[dict]) -> None:
+    def _append(self, entries: Sequence[dict[str, Any]]) -> None:
         with open(self._path, "a+b") as file:
             # After a torn line, a new one.
             if file.tell() and not self._path.read_bytes().endswith(b"\n"):

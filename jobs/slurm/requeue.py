@@ -1,9 +1,9 @@
-"""What a stage's program does when it is asked to stop within a Slurm job.
+"""How a stage's program ends when it is asked to stop within a Slurm job.
 
 Slurm warns a job with USR1 some time before its end (`--signal=B:USR1@120`). By then the program has
-saved where it stands, so the job asks to be queued again: as often as it is preempted, but a bounded
-number of times for running into its time limit. TERM is the end that somebody wants (`scancel`), or
-that Slurm itself follows with a requeue; nobody else must requeue then.
+saved its state, so the job asks to be queued again: as often as it is preempted, but a bounded
+number of times for reaching its time limit. TERM is a deliberate end (`scancel`), or one
+that Slurm itself follows with a requeue; the program must not requeue then.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ _KILL_WAIT_S = 60.0
 
 
 def end_job(stop: StopRequested, folder: Path, max_timeouts: int, record: Callable[[str], None]) -> int:
-    """Requeue the Slurm job that this process is, if it was warned.
+    """Requeue the Slurm job that this process runs in, if it was warned.
 
     Parameters
     ----------
     stop
         The request.
     folder
-        The stage's folder, which keeps count.
+        The stage's folder, which counts the requeues.
     max_timeouts
-        How often one job may run into its time limit and be requeued.
+        How often one job that reaches its time limit is requeued.
     record
-        Takes the status that the run has now: requeued or stopped.
+        Called with the new status of the run: requeued or stopped.
 
     Returns
     -------
     Exit status, for a process that is not killed by being requeued.
     """
-    logger.info("%s; what is finished is saved, and the same command goes on from there", stop)
+    logger.info("%s; what is finished is saved, and the same command resumes from there", stop)
     job_id = os.environ.get("SLURM_JOB_ID")
     if stop.signal is signal.SIGUSR1 and job_id is not None:
-        # Being requeued kills us, which is no request to stop.
+        # Slurm kills a job that it requeues; that TERM is no request to stop.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         refusal = _requeue(job_id, folder, max_timeouts, record)
         if refusal is None:
@@ -61,7 +61,7 @@ def end_job(stop: StopRequested, folder: Path, max_timeouts: int, record: Callab
 
 
 def _requeue(job_id: str, folder: Path, max_timeouts: int, record: Callable[[str], None]) -> str | None:
-    """Ask Slurm to queue the job again; returns why that cannot be, if it cannot."""
+    """Ask Slurm to queue the job again; returns why it could not, if so."""
     job = _show_job(job_id)
     if job is None:
         return f"scontrol cannot be run here, so job {job_id} cannot requeue itself; submit it again."
@@ -75,7 +75,7 @@ def _requeue(job_id: str, folder: Path, max_timeouts: int, record: Callable[[str
 
 
 def was_preempted(job: str) -> bool:
-    """Say whether a job that was warned gives way to another, from what `scontrol show job` prints of it."""
+    """Whether a job that was warned was preempted by another, from the output of `scontrol show job`."""
     found = re.search(r"\bPreemptTime=(\S+)", job)
     return found is not None and found.group(1) not in ("None", "N/A", "Unknown")
 

@@ -1,15 +1,18 @@
-"""How a run stands: what the folders say, and what Slurm says of the jobs."""
+"""The state of a run: of its folders, of the journals in them, and of the jobs in Slurm."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from l3embedding.jobs.chain import Task
-from l3embedding.jobs.folder import DONE, StageFolder
+from l3embedding.jobs.folder import DONE
+from l3embedding.jobs.journal import read_run
+from l3embedding.jobs.outlook import Standing
 from l3embedding.jobs.slurm import cluster
 from l3embedding.jobs.slurm.cluster import JobRow
 from l3embedding.jobs.slurm.ledger import Ledger, Submission
@@ -17,14 +20,14 @@ from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import read_json
 
 _LAST_BYTES = 16_384
-_SLURM_ERROR = re.compile(r"(srun|slurmstepd\S*): error: ")
-_PROGRAM_ERROR = re.compile(rf"(?!{_SLURM_ERROR.pattern})(.*\berror: |[A-Za-z_.]*(Error|Exception)\b)")
-"""A sentence of ours, or the last line of a traceback."""
+_JOB_ERROR = re.compile(r"(error: |(srun|slurmstepd\S*|bash|.*\.sbatch): )")
+"""What a job prints that ends before its program has opened the journal."""
+_KILLED = "killed before it could report an error"
 
 
 @dataclass(frozen=True)
 class TaskStatus:
-    """A line of the table.
+    """A row of the table of tasks.
 
     Attributes
     ----------
@@ -33,15 +36,15 @@ class TaskStatus:
     jobs
         Id of its job, if it has one.
     state
-        done, running, pending, failed, cancelled, stopped, outdated or to do.
+        done, running, pending, failed, cancelled, interrupted, outdated or to do.
     progress
-        Of an array: tasks done, of how many.
+        Of an array: tasks done, and how many there are.
     elapsed
         As `H:MM:SS`.
     reason
         Why it waits, or why it failed.
     log
-        Where to read on.
+        Its newest log.
     """
 
     task: str
@@ -53,27 +56,28 @@ class TaskStatus:
     log: str
 
 
-def run_status(outlook: Sequence[tuple[Task, str]], output_dir: Path) -> tuple[list[TaskStatus], str]:
-    """Look at all tasks of a run.
+def run_status(outlook: Sequence[Standing], output_dir: Path) -> tuple[list[TaskStatus], str]:
+    """Report on all tasks of a run.
 
     Parameters
     ----------
     outlook
-        Each task, and how its folder stands.
+        Each task, and the state of its folder.
     output_dir
         Folder of the run.
 
     Returns
     -------
-    A line a task, and a remark if Slurm could not be asked.
+    A row per task, and a remark if Slurm could not be asked.
     """
     submissions = Ledger(output_dir).latest()
     rows, remark = _ask(submissions.values()) if submissions else ({}, "")
     lines: list[TaskStatus] = []
     failed: dict[str, str] = {}
-    for task, state in outlook:
+    for task, state, why in outlook:
         submission = submissions.get(task.name)
         line = describe(task, state, submission, submission.rows_in(rows) if submission else [], failed)
+        line = line if line.reason else replace(line, reason=why)
         if line.state in ("failed", "cancelled"):
             failed[task.name] = line.state
         lines.append(line)
@@ -83,24 +87,23 @@ def run_status(outlook: Sequence[tuple[Task, str]], output_dir: Path) -> tuple[l
 def describe(
     task: Task, folder_state: str, submission: Submission | None, rows: Sequence[JobRow], failed: Mapping[str, str]
 ) -> TaskStatus:
-    """Bring together what a task's folder and its job's rows say.
+    """Combine the state of a task's folder with that of its job.
 
     Parameters
     ----------
     task, folder_state
         The task, and `StageFolder.state` of its folder.
     submission, rows
-        Its job, if it was submitted, and what Slurm says of it.
+        Its job, if it was submitted, and the job's rows in Slurm's queue.
     failed
         Names of the tasks before it that failed or were cancelled.
     """
     logs = _existing_logs(submission) if submission else []
     log = str(max(logs, key=lambda path: path.stat().st_mtime)) if logs else ""
     job_id = submission.slurm_id if submission else ""
-    folder = StageFolder(task.stage.name, task.folder, task.parameters, task.inputs)
     progress = ""
     if submission and submission.num_tasks > 1:
-        n_done = submission.num_tasks if folder_state == "done" else folder.parts_done()
+        n_done = submission.num_tasks if folder_state == "done" else task.stage_folder.parts_done()
         progress = f"{n_done}/{submission.num_tasks}"
     if folder_state == "done":
         return TaskStatus(
@@ -113,7 +116,8 @@ def describe(
         if parent and not any(row.state in ("FAILED", "TIMEOUT", "OUT_OF_MEMORY") for row in rows):
             state, reason = "cancelled", f"{parent} {failed[parent]}"
         else:
-            reason = "; ".join(filter(None, [reason, last_error(logs)]))
+            since = submission.time if submission else 0.0
+            reason = "; ".join(filter(None, [reason, last_error(task.folder, logs, since)]))
     return TaskStatus(task.name, job_id, state, progress, elapsed, reason, log)
 
 
@@ -138,17 +142,31 @@ def _job_state(folder_state: str, submission: Submission | None, rows: Sequence[
     return "pending", next((row.reason for row in rows if row.is_live and row.reason != "None"), "")
 
 
-def last_error(logs: Sequence[Path]) -> str:
-    """What these logs say went wrong: the last error of a program, else of Slurm, else the last line of the newest."""
+def last_error(folder: Path, logs: Sequence[Path], since: float) -> str:
+    """Why the last attempt of a task failed.
+
+    The journal knows what its program reported. A program that was killed could not report anything, and the last
+    line of its log is none of the reason. Only a job that ended before the journal was opened is looked up there.
+
+    Parameters
+    ----------
+    folder
+        The task's.
+    logs
+        Its logs.
+    since
+        When it was submitted, Unix seconds: an error of an earlier attempt does not count.
+    """
+    run = read_run(folder)
+    if run and datetime.fromisoformat(run.updated).timestamp() >= since:
+        return run.error if run.status == "failed" else _KILLED
     lines: list[str] = []
     for log in sorted(logs, key=lambda path: path.stat().st_mtime):
         with open(log, "rb") as file:
             file.seek(max(0, log.stat().st_size - _LAST_BYTES))
-            lines += [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    for pattern in (_PROGRAM_ERROR, _SLURM_ERROR, re.compile("")):
-        if said := [line for line in lines if pattern.match(line)]:
-            return said[-1]
-    return ""
+            lines += file.read().decode(errors="replace").splitlines()
+    errors = [line.strip() for line in lines if _JOB_ERROR.match(line)]
+    return errors[-1] if errors else ""
 
 
 def task_logs(submission: Submission) -> list[Path]:

@@ -1,8 +1,8 @@
-"""Submit a chain: what is done is left out, what is queued is kept, the rest is submitted.
+"""Submit a chain: skip what is done, keep what is queued, submit the rest.
 
-Tasks that differ in nothing but the seed are submitted as one array, and each is still looked at by
-itself: what is left of an array is submitted again without the tasks that are done or queued. Running it
-again after it was killed at any point leaves every task with exactly one job.
+Tasks that differ only in the seed are submitted as one array, and still tracked one by one: an array that is
+submitted again leaves out the tasks that are done or queued. A launcher may be killed at any point: after the next
+run every task has exactly one job.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from l3embedding.jobs.slurm.cluster import JobRow
 from l3embedding.jobs.slurm.ledger import Ledger, Submission
 from l3embedding.jobs.slurm.script import (
     SEED,
-    JobSettings,
     build_script,
     build_seed_script,
     job_file,
     log_file,
+    num_tasks,
     stage_options,
     with_any_seed,
 )
+from l3embedding.settings import Experiment
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import make_folder, write_text
 
@@ -41,7 +42,7 @@ _IN_FLIGHT_S = 10.0
 
 
 _MAX_INDEX = 1000
-"""The greatest index of an array, unless a site says otherwise; a greater seed has a job of its own."""
+"""The greatest index of an array in Slurm's default configuration; a greater seed has a job of its own."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Job:
         return hashlib.sha256("\n".join([self.script, *self.options]).encode()).hexdigest()
 
 
-def make_jobs(tasks: Sequence[Task], settings: JobSettings, output_dir: Path) -> list[Job]:
+def make_jobs(tasks: Sequence[Task], experiment: Experiment, output_dir: Path) -> list[Job]:
     """Build the scripts of tasks.
 
     Raises
@@ -72,15 +73,15 @@ def make_jobs(tasks: Sequence[Task], settings: JobSettings, output_dir: Path) ->
     """
     jobs = []
     for task in tasks:
-        source, num_tasks = job_file(task), settings.num_tasks(task)
+        source, shared_by = job_file(task), num_tasks(task, experiment.slurm)
         if not source.is_file():
-            raise InputError(f"{source}, which says the resources of {task.name}, is missing.")
-        log = log_file(task, output_dir / "logs", num_tasks)
+            raise InputError(f"{source}, which declares the resources of {task.name}, is missing.")
+        log = log_file(task, output_dir / "logs", shared_by)
         script = build_script(
-            task, source.read_text(encoding="utf-8"), settings, Path.cwd(), output_dir / "logs", sys.executable
+            task, source.read_text(encoding="utf-8"), experiment, Path.cwd(), output_dir / "logs", sys.executable
         )
         path = output_dir / "slurm" / f"{task.name.replace(' ', ',')}.sbatch"
-        jobs.append(Job(task, path, script, stage_options(task, settings), num_tasks, log, source))
+        jobs.append(Job(task, path, script, stage_options(task, experiment), shared_by, log, source))
     return jobs
 
 
@@ -90,26 +91,26 @@ def bundle(jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def _but_for_seed(job: Job) -> tuple[object, ...]:
-    seed = job.task.parameters.get(SEED)
+    seed = job.task.arguments.get(SEED)
     if seed is None or not 0 <= seed <= _MAX_INDEX or f",{SEED}={seed}" not in job.task.name:
         return (job.task.name,)
-    parameters = {name: value for name, value in job.task.parameters.items() if name != SEED}
+    parameters = {name: value for name, value in job.task.arguments.items() if name != SEED}
     return (with_any_seed(job.task.name, "*"), str(parameters), str(job.task.inputs), *job.options)
 
 
-def script_of(jobs: Sequence[Job], settings: JobSettings, output_dir: Path) -> tuple[Path, str]:
+def script_of(jobs: Sequence[Job], experiment: Experiment, output_dir: Path) -> tuple[Path, str]:
     """Where the script of a bundle goes, and the script: the job's own, or that of an array over seeds."""
     first = jobs[0]
     if len(jobs) == 1:
         return first.path, first.script
     header, log_dir = first.source.read_text(encoding="utf-8"), output_dir / "logs"
-    script = build_seed_script([job.task for job in jobs], header, settings, Path.cwd(), log_dir, sys.executable)
-    seeds = "+".join(str(job.task.parameters[SEED]) for job in jobs)
+    script = build_seed_script([job.task for job in jobs], header, experiment, Path.cwd(), log_dir, sys.executable)
+    seeds = "+".join(str(job.task.arguments[SEED]) for job in jobs)
     return first.path.with_name(with_any_seed(first.path.name, seeds)), script
 
 
 def submit_chain(
-    jobs: Sequence[Job], done: set[Path], settings: JobSettings, output_dir: Path
+    jobs: Sequence[Job], done: set[Path], experiment: Experiment, output_dir: Path
 ) -> dict[str, Submission]:
     """Submit the jobs that are not queued yet, parents first.
 
@@ -119,8 +120,8 @@ def submit_chain(
         Of the tasks that are not done, parents first.
     done
         Folders of the tasks that are.
-    settings
-        How tasks become jobs.
+    experiment
+        Its settings of Slurm and of the sheet.
     output_dir
         Folder of the run.
 
@@ -132,7 +133,7 @@ def submit_chain(
     ------
     InputError
         The chain cannot run: then nothing was submitted. Or sbatch refused a job: then those before
-        it are queued, and running it again goes on there.
+        it are queued, and the same command submits the rest.
     """
     cluster.require_slurm()
     ledger = Ledger(output_dir)
@@ -149,7 +150,7 @@ def submit_chain(
             earlier = {name: (each, each.rows_in(rows)) for name, each in known.items() if each.job_id}
             todo = [job for job in group if not _is_kept(job, dependencies, earlier, headings[job.task.name])]
             if todo:
-                path, script = script_of(todo, settings, output_dir)
+                path, script = script_of(todo, experiment, output_dir)
                 write_text(path, script)
                 for submitted in _submit(ledger, todo, path, dependencies):
                     known[submitted.task] = submitted
@@ -187,7 +188,7 @@ def _submit(ledger: Ledger, jobs: Sequence[Job], path: Path, dependencies: tuple
             job.num_tasks,
             str(job.log),
             time.time(),
-            index=job.task.parameters[SEED] if len(jobs) > 1 else None,
+            index=job.task.arguments[SEED] if len(jobs) > 1 else None,
         )
         for job in jobs
     ]
@@ -198,9 +199,9 @@ def _submit(ledger: Ledger, jobs: Sequence[Job], path: Path, dependencies: tuple
 
 
 def _recover(ledger: Ledger) -> dict[str, Submission]:
-    """The submissions so far; what a killed launcher did not hear, Slurm is asked."""
-    unheard = {each.key: each for each in ledger.latest().values() if each.job_id is None}
-    for key, submission in unheard.items():
+    """The submissions so far; Slurm is asked for ids that a killed launcher did not receive."""
+    unanswered = {each.key: each for each in ledger.latest().values() if each.job_id is None}
+    for key, submission in unanswered.items():
         job_id = cluster.find(key)
         while job_id is None and time.time() < submission.time + _IN_FLIGHT_S:
             time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""The console command `sea`: run an experiment, see what would run, how it stands and what it said."""
+"""The console command `sea`: run an experiment, show what would run, how it stands and what it has logged."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from l3embedding.cli import fetch, models, runs, students
-from l3embedding.cli.program import say_errors, start_logging
+from l3embedding.cli.program import report_errors, start_logging
 from l3embedding.cli.runs import print_table
 from l3embedding.jobs.chain import Task, build_chain
 from l3embedding.jobs.experiment import Sweep, read_experiment
-from l3embedding.jobs.local import StageFailed, folder_of, local_log, run_tasks
+from l3embedding.jobs.local import StageFailed, local_log, run_tasks
+from l3embedding.jobs.outlook import Standing, outlook
+from l3embedding.jobs.slurm.script import JOBS
+from l3embedding.jobs.stages import REPORT, STAGES
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import make_folder, read_json, write_json, write_text
 
 if typing.TYPE_CHECKING:
-    from l3embedding.jobs.slurm.script import JobSettings
     from l3embedding.jobs.slurm.submit import Job
 
 logger = logging.getLogger(__name__)
@@ -38,34 +40,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_logging()
     arguments = _parser().parse_args(argv)
     try:
-        return say_errors(lambda: arguments.action(arguments))
+        return report_errors(lambda: arguments.action(arguments))
     except StageFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain once more when it closes stdout.
+        # The reader of our output has closed it; Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("stopped; the same command takes it up again", file=sys.stderr)
+        print("interrupted; the same command resumes it", file=sys.stderr)
         return 130
 
 
 def _run(arguments: argparse.Namespace) -> None:
     sweep, output_dir, tasks = _chain(arguments)
+    selected = _select(tasks, arguments.first, arguments.last)
     make_folder(output_dir)
-    # What was asked for lies beside what came of it.
     write_text(output_dir / EXPERIMENT, Path(arguments.experiment).read_text(encoding="utf-8"))
     write_json(output_dir / OVERRIDES, arguments.set)
-    selected = _select(tasks, arguments.first, arguments.last)
     logger.info("%s: %d tasks, output in %s", arguments.experiment, len(selected), output_dir)
-    os.environ.update(sweep.experiments[0].sheet_variables)
+    os.environ.update(sweep.experiments[0].tracking.variables)
     if arguments.executor == "slurm":
         _submit(sweep, tasks, selected, output_dir)
         return
     run_tasks(selected, output_dir / "logs")
-    report = output_dir / "07-report" / "tables.md"
-    if selected and selected[-1].stage.number == 7:
+    report = output_dir / REPORT / "tables.md"
+    if selected[-1].stage.name == REPORT:
         print(report.read_text(encoding="utf-8"))
         print(f"Report: {report.with_name('report.html')}")
 
@@ -73,32 +74,52 @@ def _run(arguments: argparse.Namespace) -> None:
 def _submit(sweep: Sweep, tasks: list[Task], selected: list[Task], output_dir: Path) -> None:
     from l3embedding.jobs.slurm.submit import submit_chain
 
-    done = {task.folder for task, state in _outlook(tasks) if state == "done"}
-    jobs, settings = _jobs(sweep, [task for task in selected if task.folder not in done], output_dir)
-    submitted = submit_chain(jobs, done, settings, output_dir)
+    done = _done(outlook(tasks))
+    jobs = _jobs(sweep, [task for task in selected if task.folder not in done], output_dir)
+    submitted = submit_chain(jobs, done, sweep.experiments[0], output_dir)
     print(f"{len(submitted)} of {len(selected)} tasks are queued, the others are done already.")
-    print(f"sea status --output-dir {output_dir}     how they stand; also: sea logs, sea cancel")
+    print(f"sea status --output-dir {output_dir}     prints their state; see also sea logs, sea cancel")
 
 
-def _jobs(sweep: Sweep, tasks: list[Task], output_dir: Path) -> tuple[list[Job], JobSettings]:
-    from l3embedding.jobs.slurm.script import JobSettings
+def _done(standings: Sequence[Standing]) -> set[Path]:
+    return {task.folder for task, state, _ in standings if state == "done"}
+
+
+def _jobs(sweep: Sweep, tasks: list[Task], output_dir: Path) -> list[Job]:
     from l3embedding.jobs.slurm.submit import make_jobs
 
-    settings = JobSettings.of(sweep.experiments[0])
-    return make_jobs(tasks, settings, output_dir), settings
+    return make_jobs(tasks, sweep.experiments[0], output_dir)
 
 
 def _plan(arguments: argparse.Namespace) -> None:
     sweep, output_dir, tasks = _chain(arguments)
-    outlook = _outlook(_select(tasks, arguments.first, arguments.last))
-    waiting = [task for task, state in outlook if state != "done"]
-    done = {task.folder for task, state in _outlook(tasks) if state == "done"}
-    scripts = _scripts(sweep, waiting, done, output_dir) if arguments.executor == "slurm" else {}
-    for task, state in outlook:
-        print(f"# {task.name}: {state}")
-        if state != "done":
-            print(scripts[task.name] if scripts else shlex.join(task.command()))
-    print(f"# {len(waiting)} of {len(outlook)} tasks to run")
+    everything = outlook(tasks)
+    selected = {task.folder for task in _select(tasks, arguments.first, arguments.last)}
+    standings = [each for each in everything if each.task.folder in selected]
+    waiting = [each.task for each in standings if each.state != "done"]
+    if arguments.commands:
+        scripts = {}
+        if arguments.executor == "slurm":
+            scripts = _scripts(sweep, waiting, _done(everything), output_dir)
+        for task in waiting:
+            print(f"# {task.name}\n{scripts.get(task.name) or shlex.join(task.command())}")
+    else:
+        print_table(
+            [
+                {"stage": task.stage.name, "task": task.label, "state": state, "why": why, "work": _work(task, state)}
+                for task, state, why in standings
+            ]
+        )
+    print(f"# {len(waiting)} of {len(standings)} tasks to run")
+
+
+def _work(task: Task, state: str) -> str:
+    """How much there is to do; how long it took before, where it was done before."""
+    if state == "done":
+        return ""
+    done = task.folder / "done.json"
+    before = f"took {read_json(done)['elapsed_s']:.0f} s before" if done.is_file() else ""
+    return ", ".join(filter(None, (task.work, before)))
 
 
 def _scripts(sweep: Sweep, waiting: list[Task], done: set[Path], output_dir: Path) -> dict[str, str]:
@@ -106,10 +127,9 @@ def _scripts(sweep: Sweep, waiting: list[Task], done: set[Path], output_dir: Pat
     from l3embedding.jobs.slurm.cluster import sbatch_command
     from l3embedding.jobs.slurm.submit import bundle, parents_to_await, script_of
 
-    jobs, settings = _jobs(sweep, waiting, output_dir)
-    scripts = {}
-    for group in bundle(jobs):
-        path, script = script_of(group, settings, output_dir)
+    scripts: dict[str, str] = {}
+    for group in bundle(_jobs(sweep, waiting, output_dir)):
+        path, script = script_of(group, sweep.experiments[0], output_dir)
         parents = [f"<{parent.name}>" for parent in parents_to_await(group[0].task, done)]
         command = " ".join(sbatch_command(path, group[0].options, parents))
         scripts |= {job.task.name: f"# in the array of {group[0].task.name}\n" for job in group}
@@ -121,10 +141,10 @@ def _status(arguments: argparse.Namespace) -> None:
     from l3embedding.jobs.slurm.status import run_status
 
     _, output_dir, tasks = _chain(arguments)
-    lines, remark = run_status(_outlook(tasks), output_dir)
-    print_table([asdict(line) for line in lines])
+    rows, remark = run_status(outlook(tasks), output_dir)
+    print_table([asdict(row) for row in rows])
     if remark:
-        print(f"# Without Slurm's word: {remark}")
+        print(f"# The state in Slurm is unknown: {remark}")
 
 
 def _logs(arguments: argparse.Namespace) -> None:
@@ -135,8 +155,8 @@ def _logs(arguments: argparse.Namespace) -> None:
     submissions = Ledger(output_dir).latest()
     chosen = [task for task in tasks if task.name.startswith(arguments.stage)]
     if not chosen:
-        names = ", ".join(dict.fromkeys(task.stage.name for task in tasks))
-        raise InputError(f"{arguments.stage!r} begins the name of no stage; they are {names}.")
+        number = _stage_number(arguments.stage)
+        chosen = [task for task in tasks if task.stage.number == number]
     logs = [local_log(task, output_dir / "logs") for task in chosen]
     logs += [log for task in chosen if task.name in submissions for log in task_logs(submissions[task.name])]
     logs = [log for log in dict.fromkeys(logs) if log.is_file()]
@@ -169,9 +189,12 @@ def _select_sensors(arguments: argparse.Namespace) -> None:
         raise InputError(f"{arguments.sensors} cannot be read as a CSV table: {error}") from None
     if missing := [name for name in ("sensor", "latitude", "longitude") if name not in table]:
         raise InputError(f"{arguments.sensors} lacks the column {', '.join(missing)}.")
-    places = [pd.to_numeric(table[name], errors="coerce").to_numpy(float) for name in ("latitude", "longitude")]
-    chosen = select_sensors(*places, arguments.k, np.random.default_rng(arguments.seed), arguments.scale_km)
-    distance = haversine_km(*places)[np.ix_(chosen, chosen)] + np.where(np.eye(len(chosen)), np.inf, 0)
+    latitude, longitude = (
+        pd.to_numeric(table[name], errors="coerce").to_numpy(float) for name in ("latitude", "longitude")
+    )
+    rng = np.random.default_rng(arguments.seed)
+    chosen = select_sensors(latitude, longitude, arguments.k, rng, arguments.scale_km)
+    distance = haversine_km(latitude, longitude)[np.ix_(chosen, chosen)] + np.where(np.eye(len(chosen)), np.inf, 0)
     print("sensor,latitude,longitude,nearest_km")
     for index, nearest in zip(chosen, distance.min(axis=1), strict=True):
         row = table.iloc[index]
@@ -197,36 +220,33 @@ def _latest_run() -> Path:
     return runs[-1].parent
 
 
-def _select(tasks: list[Task], first: int, last: int) -> list[Task]:
-    """Keep the tasks of stages `first` to `last`; what comes before the chain belongs to stage 0."""
-    selected = [task for task in tasks if first <= (task.stage.number or 0) <= last]
+def _select(tasks: list[Task], first: str, last: str) -> list[Task]:
+    """Keep the tasks from one stage to another; what comes before the chain belongs to stage 0."""
+    numbers = range(_stage_number(first), _stage_number(last) + 1)
+    selected = [task for task in tasks if (task.stage.number or 0) in numbers]
     if not selected:
-        raise InputError(f"No stage lies from {first} until {last}; they are numbered 0 to 7.")
+        raise InputError(f"There is no stage from {first} to {last} in this chain.")
     return selected
 
 
-def _outlook(tasks: list[Task]) -> list[tuple[Task, str]]:
-    """The state of each task; one that is done is outdated if what it reads will be made anew."""
-    waiting: set[Path] = set()
-    outlook = []
-    for task in tasks:
-        state = folder_of(task).state()
-        if state == "done" and any(parent.folder in waiting for parent in task.parents):
-            state = "outdated"
-        if state != "done":
-            waiting.add(task.folder)
-        outlook.append((task, state))
-    return outlook
+def _stage_number(text: str) -> int:
+    """The number of a stage that is given by number or by a part of its name."""
+    numbered = {str(stage.number): stage for stage in STAGES.values() if stage.number is not None}
+    named = [stage for stage in numbered.values() if text in stage.name]
+    stage = numbered.get(text.lstrip("0") or "0") or (named[0] if len(named) == 1 else None)
+    if stage is None or stage.number is None:
+        raise InputError(f"{text!r} is no stage; they are {', '.join(each.name for each in numbered.values())}.")
+    return stage.number
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sea", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, action, summary in (
-        ("run", _run, "run an experiment; run again, it skips what is done and takes up what is not"),
-        ("plan", _plan, "print what would run, and the command lines or job scripts"),
-        ("status", _status, "print how each task of a run stands"),
-        ("logs", _logs, "print what a stage said"),
+        ("run", _run, "run an experiment; run again, it skips what is done and resumes what is not"),
+        ("plan", _plan, "print what would run, and why"),
+        ("status", _status, "print the state of each task of a run"),
+        ("logs", _logs, "print the log of a stage"),
         ("cancel", _cancel, "cancel the Slurm jobs of a run"),
     ):
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
@@ -240,15 +260,20 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name == "logs":
             command.add_argument("stage", metavar="STAGE", help="number or name, such as 03")
-            command.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
+            command.add_argument("-f", "--follow", action="store_true", help="follow the log as it grows")
         command.add_argument("--output-dir", metavar="DIR", help="folder of the run (default: outputs/NAME)")
         command.add_argument(
-            "--set", metavar="KEY=VALUE", action="append", default=[], help="replace a value of the experiment"
+            "--set", metavar="SECTION.FIELD=VALUE", action="append", default=[], help="replace a setting"
         )
         if not of_a_run:
             command.add_argument("--executor", choices=["local", "slurm"], default="local", help="who runs the stages")
-            command.add_argument("--from", dest="first", metavar="N", type=int, default=0, help="first stage (0 to 7)")
-            command.add_argument("--until", dest="last", metavar="N", type=int, default=7, help="last stage (0 to 7)")
+            by = "stage, by number or name"
+            command.add_argument("--from", dest="first", metavar="STAGE", default="0", help=f"first {by}")
+            command.add_argument("--until", dest="last", metavar="STAGE", default="7", help=f"last {by}")
+        if name == "plan":
+            command.add_argument("--commands", action="store_true", help="print command lines, or job scripts")
+    jobs = commands.add_parser("jobs", help="print the folder of the job files, to submit one by hand")
+    jobs.set_defaults(action=lambda _: print(JOBS))
     sensors = commands.add_parser("sensors", help="choose sensors that lie apart").add_subparsers(required=True)
     select = sensors.add_parser("select", description="Choose sensors by a k-DPP over their distances.")
     select.set_defaults(action=_select_sensors)
@@ -262,6 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     models.add_commands(commands)
     students.add_commands(commands)
     fetch.add_command(commands)
+    # evaluate.add_command(commands)
     return parser
 
 

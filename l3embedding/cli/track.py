@@ -22,7 +22,7 @@ TRACKED = ("03-train-approx-embedding", "06-train-classifier")
 
 
 class Track:
-    """Takes what a stage has to say while it works."""
+    """Writes what a stage reports while it works to its journal."""
 
     def __init__(self, journal: Journal | None = None) -> None:
         self._journal = journal
@@ -42,7 +42,7 @@ class Track:
 def tracked(folder: StageFolder, share: Share, gsheet_id: str, sheet_name: str) -> Iterator[tuple[Track, Journal]]:
     """Keep the journal of a run: its start, its failure; and the row up to the journal, where a sheet is named.
 
-    How it ends otherwise is for the caller to say.
+    Any other end is for the caller to record.
     """
     journal = Journal(folder.path, None if share == WHOLE else share.index)
     journal.append("started", **start_facts(folder))
@@ -50,8 +50,8 @@ def tracked(folder: StageFolder, share: Share, gsheet_id: str, sheet_name: str) 
         try:
             yield Track(journal), journal
         except Exception as error:
-            said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            journal.status("failed", error=said)
+            message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            journal.status("failed", error=message)
             raise
 
 

@@ -1,4 +1,4 @@
-"""Stage folders: skipped, taken up, set aside, locked."""
+"""Stage folders: skipped, resumed, set aside, locked."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def test_a_finished_stage_is_done_until_a_parameter_changes(tmp_path):
     _finish(_folder(tmp_path / "a"))
     assert _folder(tmp_path / "a").state() == "done"
     assert _folder(tmp_path / "a", value=2).state() == "outdated"
+    assert _folder(tmp_path / "a", value=2).changes() == ["value 1 -> 2"]
     assert _folder(tmp_path / "b").state() == "to do"
 
 
@@ -41,7 +42,7 @@ def test_an_unfinished_stage_keeps_its_outputs_and_loses_half_written_ones(tmp_p
         (tmp_path / "a" / "shard.h5").write_text("whole")
         (tmp_path / "a" / ".partial-next-xyz.h5").write_text("half")
         raise RuntimeError
-    assert _folder(tmp_path / "a").state() == "stopped"
+    assert _folder(tmp_path / "a").state() == "interrupted"
     with _folder(tmp_path / "a").opened():
         assert (tmp_path / "a" / "shard.h5").exists()
         assert not (tmp_path / "a" / ".partial-next-xyz.h5").exists()
@@ -56,7 +57,17 @@ def test_output_of_other_parameters_is_set_aside_not_mixed_and_not_lost(tmp_path
     assert aside not in stage_folders(tmp_path)
 
 
-def test_a_folder_with_files_of_somebody_else_is_refused(tmp_path):
+def test_going_back_to_earlier_settings_brings_back_their_output(tmp_path):
+    _finish(_folder(tmp_path / "a"), "first")
+    _finish(_folder(tmp_path / "a", value=2), "second")
+    with _folder(tmp_path / "a").opened():
+        assert _folder(tmp_path / "a").is_done()
+        assert (tmp_path / "a" / "first").read_text() == "whole"
+    (aside,) = tmp_path.glob("a.old-*")
+    assert (aside / "second").is_file()
+
+
+def test_a_folder_with_files_that_no_stage_wrote_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(InputError, match="thesis.tex"), _folder(tmp_path).opened():
         pass

@@ -5,16 +5,18 @@ from __future__ import annotations
 import pytest
 
 from l3embedding.jobs.chain import build_chain
-from l3embedding.jobs.experiment import Experiment, Sweep
+from l3embedding.jobs.experiment import Sweep
+from l3embedding.jobs.journal import Journal
 from l3embedding.jobs.slurm.cluster import JobRow, is_healthy
 from l3embedding.jobs.slurm.ledger import Submission
 from l3embedding.jobs.slurm.requeue import was_preempted
 from l3embedding.jobs.slurm.status import describe, last_error
+from l3embedding.settings import Experiment
 
 
 @pytest.fixture
 def tasks(tmp_path):
-    experiment = Experiment(name="x", audio_root="/audio", dataset_root="/sonyc")
+    experiment = Experiment(recordings={"root": "/audio"}, dataset={"root": "/sonyc"})
     return {task.name: task for task in build_chain(Sweep((), (experiment,)), tmp_path)}
 
 
@@ -62,32 +64,46 @@ def test_what_waits_for_a_failed_stage_says_for_which(tasks):
     assert (line.state, line.reason) == ("cancelled", "02-fit-reduction failed")
 
 
-def test_a_failed_job_says_its_error(tasks, tmp_path):
+def test_the_reason_of_a_failure_is_the_error_in_the_journal(tasks, tmp_path):
     log = tmp_path / "03.log"
-    log.write_text("12:00 epoch 1\nerror: The loss diverged.\n12:01 bye\n")
+    log.write_text("12:00 epoch 1\nerror: of an earlier attempt\n")
     task = tasks["03-train-approx-embedding"]
-    line = describe(task, "stopped", _submission(task, log=str(log)), _rows("FAILED"), {})
-    assert line.reason == "FAILED; error: The loss diverged."
+    task.folder.mkdir()
+    journal = Journal(task.folder)
+    journal.append("started", run_id="1", stage=task.stage.name)
+    journal.status("failed", error="The loss diverged.")
+    line = describe(task, "failed", _submission(task, log=str(log)), _rows("FAILED"), {})
+    assert line.reason == "FAILED; The loss diverged."
     assert line.log == str(log)
 
 
-def test_a_programs_error_says_more_than_that_of_the_step_it_ended(tmp_path):
+def test_an_innocent_log_line_is_not_the_reason_of_a_job_that_was_killed(tasks, tmp_path):
     log = tmp_path / "03.log"
-    log.write_text("Traceback\nTypeError: no\nsrun: error: n1: task 1: Exited with exit code 1\n")
-    assert last_error([log]) == "TypeError: no"
-    log.write_text("12:00 epoch 1\nsrun: error: n1: task 1: Killed\nslurmstepd: bye\n")
-    assert last_error([log]) == "srun: error: n1: task 1: Killed"
+    log.write_text("12:00 error: none so far\n12:01 epoch 1 of 3\n")
+    task = tasks["03-train-approx-embedding"]
+    task.folder.mkdir()
+    Journal(task.folder).append("started", run_id="1", stage=task.stage.name)
+    line = describe(task, "interrupted", _submission(task, log=str(log)), _rows("FAILED"), {})
+    assert line.reason == "FAILED; killed before it could report an error"
 
 
-def test_without_an_error_the_last_line_is_shown(tmp_path):
+def test_a_job_that_ended_before_its_journal_was_opened_is_looked_up_in_its_log(tmp_path):
     log = tmp_path / "03.log"
-    log.write_text("12:00 epoch 1\nslurmstepd: Killed\n\n")
-    assert last_error([log]) == "slurmstepd: Killed"
+    log.write_text("error: AUDIO_DIR is not set.\n")
+    assert last_error(tmp_path, [log], 0.0) == "error: AUDIO_DIR is not set."
+    log.write_text("12:00 nothing to report\nslurmstepd: error: Exceeded memory limit\n")
+    assert last_error(tmp_path, [log], 0.0) == "slurmstepd: error: Exceeded memory limit"
+
+
+def test_an_error_of_an_earlier_attempt_is_not_the_reason(tmp_path):
+    Journal(tmp_path).append("started", run_id="1", stage="03-train-approx-embedding")
+    Journal(tmp_path).status("failed", error="The loss diverged.")
+    assert last_error(tmp_path, [], since=4e9) == ""
 
 
 def test_a_job_that_slurm_forgot_and_that_is_not_done_has_failed(tasks):
     task = tasks["03-train-approx-embedding"]
-    line = describe(task, "stopped", _submission(task), [], {})
+    line = describe(task, "interrupted", _submission(task), [], {})
     assert (line.state, line.reason) == ("failed", "Slurm no longer knows the job")
 
 

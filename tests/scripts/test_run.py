@@ -1,4 +1,4 @@
-"""`sea run`, from the street to the tables: skipped, taken up, killed and run again."""
+"""`sea run`, from the street to the tables: skipped, resumed, killed and run again."""
 
 from __future__ import annotations
 
@@ -42,14 +42,23 @@ def test_a_second_run_does_nothing(undisturbed):
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")}
 
 
-def test_plan_and_status_say_what_is_done_and_what_a_change_would_cost(undisturbed):
+def _lines(text):
+    """Stage and the rest of each line of a table."""
+    return {tuple(line.split()[:2]): line for line in text.splitlines()}
+
+
+def test_plan_and_status_tell_what_is_done_and_what_a_change_would_cost_and_why(undisturbed):
     folder, _ = undisturbed
     assert "# 0 of 15 tasks to run" in sea("plan", TINY, "--output-dir", folder).stdout
-    changed = sea("plan", TINY, "--output-dir", folder, "--set", "sampling=random").stdout
-    assert "# 00-extract-teacher-embeddings: done" in changed
-    assert "# 01-sample-teacher-embeddings: outdated" in changed
-    assert "# 06-train-classifier teacher: done" in changed
-    assert "# 06-train-classifier student: outdated" in changed
+    changed = _lines(sea("plan", TINY, "--output-dir", folder, "--set", "sample=random").stdout)
+    assert ("00-extract-teacher-embeddings", "done") in changed
+    assert "sample.method dpp -> random" in changed["01-sample-teacher-embeddings", "outdated"]
+    assert "20 embeddings" in changed["01-sample-teacher-embeddings", "outdated"]
+    assert "01-sample-teacher-embeddings comes first" in changed["02-fit-reduction", "outdated"]
+    assert " done" in changed["06-train-classifier", "teacher"]
+    assert " outdated" in changed["06-train-classifier", "student"]
+    commands = sea("plan", TINY, "--output-dir", folder, "--set", "sample=random", "--commands").stdout
+    assert "01_sample_teacher_embeddings.py --output-dir" in commands and "--sample.method random" in commands
     status = sea("status", TINY, "--output-dir", folder).stdout.splitlines()
     assert len(status) == 16
     assert all(" done " in line for line in status[1:])
@@ -64,19 +73,19 @@ def test_each_shard_says_which_teacher_made_it(undisturbed):
             assert "stand-in" in file.attrs["teacher"]
             assert file["audio"].dtype == np.int16
             assert file["audio"].shape == (len(file["l3_embedding"]), file.attrs["sample_rate"])
-            assert ((file["relevance"][:] > 0) & (file["relevance"][:] <= 1)).all()
+            assert np.isfinite(file["spl"][:]).all()
 
 
 def test_no_recording_lies_on_both_sides_of_the_split(undisturbed):
     folder, _ = undisturbed
-    heard = {}
+    recordings = {}
     for split in ("train", "validate"):
-        heard[split] = set()
+        recordings[split] = set()
         for path in (folder / "00-extract-teacher-embeddings" / split).glob("*.h5"):
             with h5py.File(path) as file:
-                heard[split] |= set(file["recording_path"].asstr())
-    assert heard["train"] and heard["validate"]
-    assert not heard["train"] & heard["validate"]
+                recordings[split] |= set(file["recording_path"].asstr())
+    assert recordings["train"] and recordings["validate"]
+    assert not recordings["train"] & recordings["validate"]
 
 
 def test_a_run_killed_at_random_moments_ends_with_the_tables_of_an_undisturbed_one(undisturbed, tmp_path):
@@ -101,9 +110,10 @@ def test_a_run_killed_at_random_moments_ends_with_the_tables_of_an_undisturbed_o
     ("arguments", "said"),
     [
         (["run", "nowhere.yaml"], "nowhere.yaml cannot be read: No such file"),
-        (["run", TINY, "--set", "samplng=dpp"], "did you mean 'sampling'?"),
+        (["run", TINY, "--set", "sample.metod=dpp"], "did you mean 'sample.method'?"),
+        (["run", TINY, "--set", "sampling=dpp"], "it is now sample.method"),
         (["run", TINY, "--output-dir", "/proc/nothing"], "/proc/nothing cannot be made"),
-        (["run", TINY, "--from", "9"], "numbered 0 to 7"),
+        (["run", TINY, "--from", "9"], "'9' is no stage; they are 00-extract-teacher-embeddings"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_exit_status_2(arguments, said):
@@ -114,10 +124,10 @@ def test_a_mistake_is_a_sentence_and_exit_status_2(arguments, said):
 
 
 def test_a_stage_refuses_what_an_earlier_one_left_unfinished(undisturbed, tmp_path):
-    ended = sea("run", TINY, "--output-dir", tmp_path / "run", "--until", "0", "--set", "street_sensors=1")
+    ended = sea("run", TINY, "--output-dir", tmp_path / "run", "--until", "0", "--set", "street.sensors=1")
     assert ended.returncode == 0, ended.stderr
     (tmp_path / "run" / "00-extract-teacher-embeddings" / "done.json").unlink()
-    ended = sea("run", TINY, "--output-dir", tmp_path / "run", "--from", "1", "--set", "street_sensors=1")
+    ended = sea("run", TINY, "--output-dir", tmp_path / "run", "--from", "1", "--set", "street.sensors=1")
     assert ended.returncode == 1
     assert "unfinished" in ended.stdout + ended.stderr
 
@@ -125,13 +135,15 @@ def test_a_stage_refuses_what_an_earlier_one_left_unfinished(undisturbed, tmp_pa
 @pytest.mark.parametrize(
     ("settings", "key"),
     [
-        (["pca_kernel=rbf", "dpp_kernel=paper", "dpp_method=mcmc"], "pca_ndata=20_emb=8_kernel=rbf"),
-        (["approx_mode=umap", "umap_n_neighbors=5"], "umap_ndata=20_emb=8_k=5_metric=euclidean_dist=0.1"),
+        (["reduction.kernel=rbf", "sample={kernel: paper, draw: mcmc}"], "pca_ndata=20_emb=8_kernel=rbf"),
+        (["reduction={mode: umap, n_neighbors: 5}"], "umap_ndata=20_emb=8_k=5_metric=euclidean_dist=0.1"),
     ],
 )
 def test_other_reductions_go_through_the_chain(undisturbed, tmp_path, settings, key):
     shutil.copytree(undisturbed[0], tmp_path / "run")
-    words = [word for each in (*settings, "representations=[student]", "tsne_points=12") for word in ("--set", each)]
+    words = [
+        word for each in (*settings, "representations=[student]", "report.tsne_points=12") for word in ("--set", each)
+    ]
     ended = sea("run", TINY, "--output-dir", tmp_path / "run", "--until", "2", *words)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     record = json.loads((tmp_path / "run" / "02-fit-reduction" / "done.json").read_text())

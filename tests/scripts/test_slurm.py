@@ -20,7 +20,7 @@ from tests.support.slurm_cluster import SlurmCluster
 
 UPSTREAM = REPOSITORY / "jobs" / "emb_approx_mse" / "upstream"
 DOWNSTREAM = REPOSITORY / "jobs" / "emb_approx_mse" / "downstream" / "sonyc_ust"
-SLOW = ("num_epochs=80", "patience=80", "plateau_patience=80", "checkpoint_interval=80")
+SLOW = tuple(f"distillation.{name}=80" for name in ("epochs", "patience", "plateau_patience", "checkpoint_interval"))
 """Training that lasts a quarter of a minute, so that it can be disturbed."""
 
 
@@ -94,7 +94,7 @@ def _assert_same_training(folder: Path, whole: pd.DataFrame) -> None:
 
 def test_the_chain_ends_with_the_tables_of_a_local_run(cluster, undisturbed, tmp_path):
     folder = tmp_path / "run"
-    _submit(cluster, folder, "--set", "array_throttle=2")
+    _submit(cluster, folder, "--set", "slurm.array_throttle=2")
     throttle = cluster.run("scontrol", "show", "job", _job_of(folder, "00-extract-teacher-embeddings"))
     assert "ArrayTaskThrottle=2" in throttle
     running = []
@@ -116,7 +116,7 @@ def test_the_chain_ends_with_the_tables_of_a_local_run(cluster, undisturbed, tmp
 
 def test_a_failing_stage_cancels_what_depends_on_it_and_status_says_why(cluster, tmp_path):
     folder = tmp_path / "run"
-    _submit(cluster, folder, "--set", "sample_size=3", "--until", "3")
+    _submit(cluster, folder, "--set", "sample.size=3", "--until", "3")
     cluster.wait_until_idle()
     status = _status(cluster, folder)
     assert "failed" in _of(status, "02-fit-reduction")
@@ -138,13 +138,13 @@ def test_a_job_that_is_warned_saves_requeues_itself_and_ends_bit_for_bit_the_sam
     assert "stopped in epoch" in log.read_text()
     cluster.wait_until_idle(240)
     assert "Restarts=1" in cluster.run("scontrol", "show", "job", job)
-    assert "taking up after epoch" in log.read_text()
+    assert "resuming after epoch" in log.read_text()
     assert len(list((reduced / "03-train-approx-embedding" / "timeouts").glob("*.json"))) == 1
     _assert_same_training(reduced, whole_history)
 
 
 def test_a_job_that_runs_into_its_time_limit_too_often_is_not_requeued(cluster, reduced):
-    job = _train(cluster, reduced, "max_timeouts=0")
+    job = _train(cluster, reduced, "slurm.max_timeouts=0")
     cluster.run("scancel", "--batch", "--signal=USR1", job)
     cluster.wait_until_idle()
     assert _states(cluster, "--jobs", job) == ["FAILED"]
@@ -153,7 +153,7 @@ def test_a_job_that_runs_into_its_time_limit_too_often_is_not_requeued(cluster, 
 
 def test_the_time_limit_itself_warns_the_program(cluster, reduced):
     # Slurm looks at time limits every 30 s.
-    job = _train(cluster, reduced, "num_epochs=1500")
+    job = _train(cluster, reduced, "distillation.epochs=1500")
     cluster.run("scontrol", "update", f"jobid={job}", "EndTime=now+20")
     log = reduced / "logs" / "03-train-approx-embedding.log"
     _wait(lambda: "asked to stop by SIGUSR1" in log.read_text(), "the warning")
@@ -164,7 +164,7 @@ def test_the_time_limit_itself_warns_the_program(cluster, reduced):
 
 
 def test_preemption_requeues_without_counting(cluster, reduced, whole_history):
-    _train(cluster, reduced, "max_timeouts=0")
+    _train(cluster, reduced, "slurm.max_timeouts=0")
     urgent = cluster.run("sbatch", "--parsable", "-p", "urgent", "-N2", "-n4", "-o/dev/null", "--wrap=sleep 5").strip()
     log = reduced / "logs" / "03-train-approx-embedding.log"
     _wait(lambda: "asked to stop" in log.read_text(), "the preemption")
@@ -180,13 +180,13 @@ def test_a_node_that_dies_costs_time_and_nothing_else(cluster, reduced, whole_hi
     time.sleep(1)
     cluster.start_node(node)
     log = reduced / "logs" / "03-train-approx-embedding.log"
-    _wait(lambda: "taking up after epoch" in log.read_text(), "the requeued job", 180)
+    _wait(lambda: "resuming after epoch" in log.read_text(), "the requeued job", 180)
     cluster.wait_until_idle(240)
     _assert_same_training(reduced, whole_history)
 
 
 def test_training_shares_its_batches_among_the_tasks_of_its_allocation(cluster, reduced):
-    two_nodes = "sbatch=['03: --nodes=2 --ntasks=2 --cpus-per-task=1']"
+    two_nodes = "slurm.sbatch=['03: --nodes=2 --ntasks=2 --cpus-per-task=1']"
     _submit(cluster, reduced, "--from", "3", "--until", "3", "--set", two_nodes)
     cluster.wait_until_idle()
     log = (reduced / "logs" / "03-train-approx-embedding.log").read_text()
@@ -231,11 +231,11 @@ def test_a_launcher_killed_between_two_sbatch_calls_leaves_nothing_orphaned_or_d
 
 def test_a_second_launch_keeps_what_is_queued_and_replaces_what_has_changed(cluster, tmp_path):
     folder = tmp_path / "run"
-    _submit(cluster, folder, "--until", "3", "--set", "street_recordings=16")
+    _submit(cluster, folder, "--until", "3", "--set", "street.recordings=16")
     first = {task: _job_of(folder, task) for task in ("00-extract-teacher-embeddings", "03-train-approx-embedding")}
-    _submit(cluster, folder, "--until", "3", "--set", "street_recordings=16")
+    _submit(cluster, folder, "--until", "3", "--set", "street.recordings=16")
     assert {task: _job_of(folder, task) for task in first} == first
-    _submit(cluster, folder, "--until", "3", "--set", "street_recordings=16", "--set", "num_epochs=3")
+    _submit(cluster, folder, "--until", "3", "--set", "street.recordings=16", "--set", "distillation.epochs=3")
     assert _job_of(folder, "00-extract-teacher-embeddings") == first["00-extract-teacher-embeddings"]
     assert _job_of(folder, "03-train-approx-embedding") != first["03-train-approx-embedding"]
     assert _states(cluster, "--jobs", first["03-train-approx-embedding"]) == ["CANCELLED"]
@@ -251,11 +251,11 @@ def embedded(undisturbed, tmp_path) -> Path:
     return folder
 
 
-SEEDS = ("--from", "6", "--set", "representations=[teacher]", "--set", "classifier_epochs=2")
+SEEDS = ("--from", "6", "--set", "representations=[teacher]", "--set", "classifier.epochs=2")
 
 
 def test_seeds_are_one_array_and_each_has_its_folder_its_log_and_its_line(cluster, embedded):
-    _submit(cluster, embedded, *SEEDS, "--set", "classifier_seeds=[0, 3]")
+    _submit(cluster, embedded, *SEEDS, "--set", "seeds=[0, 3]")
     assert _names(cluster) == {"06-train-classifier teacher,seed=*", "07-report"}
     job = _job_of(embedded, "06-train-classifier teacher,seed=3")
     cluster.wait_until_idle()
@@ -270,7 +270,7 @@ def test_seeds_are_one_array_and_each_has_its_folder_its_log_and_its_line(cluste
 
 
 def test_of_an_array_over_seeds_only_what_is_lost_is_submitted_again(cluster, embedded):
-    held = (*SEEDS, "--set", "sbatch=['06: --hold']", "--set", "classifier_seeds=[0, 1, 2]")
+    held = (*SEEDS, "--set", "slurm.sbatch=['06: --hold']", "--set", "seeds=[0, 1, 2]")
     tasks = [f"06-train-classifier teacher,seed={seed}" for seed in range(3)]
     _submit(cluster, embedded, *held)
     first = {task: _job_of(embedded, task) for task in (*tasks, "07-report")}
@@ -287,7 +287,7 @@ def test_of_an_array_over_seeds_only_what_is_lost_is_submitted_again(cluster, em
     waits = cluster.run("squeue", "--noheader", "--jobs", again["07-report"], "--format=%E")
     assert all(f":{job}" in waits for job in (f"{first[tasks[0]]}_0", f"{first[tasks[0]]}_2", again[tasks[1]])), waits
     # A seed that is done leaves the others where they are.
-    _submit(cluster, embedded, *held, "--set", "classifier_seeds=[0, 2]")
+    _submit(cluster, embedded, *held, "--set", "seeds=[0, 2]")
     assert _job_of(embedded, tasks[2]) == first[tasks[2]]
     assert "cancelled" in sea("cancel", "--output-dir", embedded, env=cluster.environment).stdout
     cluster.wait_until_idle()
@@ -296,10 +296,10 @@ def test_of_an_array_over_seeds_only_what_is_lost_is_submitted_again(cluster, em
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--set", "sbatch=['03: --gres=gpu:9']"], "Requested node configuration is not available"),
-        (["--set", "sbatch=['00: --partition=nowhere']"], "invalid partition"),
+        (["--set", "slurm.sbatch=['03: --gres=gpu:9']"], "Requested node configuration is not available"),
+        (["--set", "slurm.sbatch=['00: --partition=nowhere']"], "invalid partition"),
         (["--from", "3"], "which is neither done nor queued nor selected"),
-        (["--set", "synthetic_street=false", "--set", "audio_root=/nowhere", "--set", "dataset_root=/x"], "/nowhere"),
+        (["--set", "street=false", "--set", "recordings=/nowhere", "--set", "dataset.root=/x"], "/nowhere"),
     ],
 )
 def test_a_chain_that_cannot_run_is_refused_before_the_first_sbatch(cluster, tmp_path, arguments, said):
