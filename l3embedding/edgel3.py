@@ -13,7 +13,6 @@ edgel3 0.2, `core.py` and `models.py`.
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -83,8 +82,10 @@ def process_file(
     )
 
 
-models = SimpleNamespace(load_embedding_model=load_embedding_model)
-"""The module of edgel3 that has this function."""
+class models:
+    """In edgel3 the module with this function."""
+
+    load_embedding_model = staticmethod(load_embedding_model)
 
 
 def _which(

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l3embedding.data.audio import check_audio, frame_audio, resample, to_mono
-from l3embedding.models.interface import EmbeddingModel
+from l3embedding.models.interface import EmbeddingModel, Teacher
 from l3embedding.models.loading import BEST_MODEL, INT8_MODEL, load_model
-from l3embedding.models.plugged import PluggedTeacher, Teacher
+from l3embedding.models.plugged import PluggedTeacher
 from l3embedding.utils.errors import AudioWarning, InputError
 
 __all__ = [
@@ -54,7 +54,7 @@ def get_embedding(
     sr
         Sampling rate, Hz; for a list, one for all or one each.
     model
-        A loaded model, any `l3embedding.models.plugged.Teacher`, or a name or path for `load_model`.
+        A loaded model, any `l3embedding.models.interface.Teacher`, or a name or path for `load_model`.
     hop_size
         Hop between frames, s.
     center

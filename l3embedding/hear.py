@@ -28,14 +28,9 @@ SAMPLE_RATES = (16000, 22050, 44100, 48000)
 """Sampling rates of HEAR's recordings, Hz."""
 
 
-def _module() -> type:
-    """The base class by which HEAR's tools recognise models, of the framework that Keras runs on."""
-    module = {"torch": "torch.nn", "tensorflow": "tensorflow"}.get(keras.backend.backend())
-    base: type = object if module is None else import_module(module).Module
-    return base
-
-
-_Base: Any = _module()
+# HEAR's tools recognise models by the base class of their framework's modules.
+_FRAMEWORK = {"torch": "torch.nn", "tensorflow": "tensorflow"}.get(keras.backend.backend())
+_Base: Any = import_module(_FRAMEWORK).Module if _FRAMEWORK else object
 
 
 class HearModel(_Base):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -104,11 +103,13 @@ def process_audio_file(
     )
 
 
-models = SimpleNamespace(
-    load_audio_embedding_model=load_audio_embedding_model,
-    load_audio_embedding_model_from_path=load_audio_embedding_model_from_path,
-)
-"""The module of openl3 that has these functions."""
+class models:
+    """In openl3 the module with these functions."""
+
+    load_audio_embedding_model = staticmethod(load_audio_embedding_model)
+    load_audio_embedding_model_from_path = staticmethod(load_audio_embedding_model_from_path)
+
+
 get_embedding = get_audio_embedding
 """The name before openl3 0.4."""
 process_file = process_audio_file

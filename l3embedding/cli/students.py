@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from l3embedding.cli.program import add_setting
 from l3embedding.cli.runs import print_table
+from l3embedding.jobs.experiment import explain
 from l3embedding.settings import PAPER_STUDENTS, BoardSettings, Settings, StudentSettings
 from l3embedding.utils.errors import InputError
 
@@ -16,10 +18,10 @@ logger = logging.getLogger(__name__)
 
 Group = TypeVar("Group", bound=Settings)
 
-FLAGS: dict[str, type[Settings]] = {
-    **{name: StudentSettings for name in StudentSettings.model_fields if name not in ("dim", "filters")},
-    **{name: BoardSettings for name in BoardSettings.model_fields if name.endswith("_limit_bytes")},
-}
+FLAGS = (
+    *(f"student.{name}" for name in StudentSettings.model_fields if name not in ("dim", "filters")),
+    *(f"board.{name}" for name in BoardSettings.model_fields if name.endswith("_limit_bytes")),
+)
 """Settings that are flags of the command; the students' filters are its arguments."""
 
 
@@ -30,17 +32,16 @@ def add_commands(commands: Any) -> None:
     students.add_argument(
         "filters", metavar="FILTERS", nargs="*", type=_filters, help="of each block, such as 16-32-64-32"
     )
-    for name, group in FLAGS.items():
-        field = group.model_fields[name]
-        default = "" if field.default is None else f" (default: {field.default})"
-        students.add_argument("--" + name.replace("_", "-"), metavar="VALUE", help=f"{field.description}{default}")
+    for name in FLAGS:
+        add_setting(students, name, name.partition(".")[2])
 
 
 def list_students(arguments: argparse.Namespace) -> None:
     """Quantise untrained students, the paper's and those of the given filters, and measure what they need."""
     from l3embedding.models.representation import student_representation
 
-    student, board = _settings(StudentSettings, arguments), _settings(BoardSettings, arguments)
+    student = _settings(StudentSettings, "student", arguments)
+    board = _settings(BoardSettings, "board", arguments)
     shape = student_representation(student).image_shape
     logger.info("input: images of %d x %d, from audio of %d Hz", *shape[:2], student.asr)
     students = [
@@ -50,14 +51,12 @@ def list_students(arguments: argparse.Namespace) -> None:
     print_table([_needs(each, board) for each in students])
 
 
-def _settings(group: type[Group], arguments: argparse.Namespace) -> Group:
-    given = {name: getattr(arguments, name) for name, each in FLAGS.items() if each is group}
+def _settings(group: type[Group], section: str, arguments: argparse.Namespace) -> Group:
+    given = {name.partition(".")[2]: value for name, value in vars(arguments).items() if name.startswith(f"{section}.")}
     try:
-        return group.model_validate({name: value for name, value in given.items() if value is not None})
+        return group.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        flag = "".join(f"--{name}: ".replace("_", "-") for name in first["loc"])
-        raise InputError(f"{flag}{first['msg'].removeprefix('Value error, ')}.") from None
+        raise InputError("\n".join(explain(error, section))) from None
 
 
 def _needs(student: StudentSettings, board: BoardSettings) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""What an embedding model is, without any framework: the interface that teachers and students share."""
+"""What a teacher has to provide, and what an embedding model has, without any framework."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,20 +11,38 @@ if TYPE_CHECKING:
 UNKNOWN_LICENCE = "unknown"
 
 
-@runtime_checkable
-class EmbeddingModel(Protocol):
-    """Embeds frames of audio. Less is asked of a teacher of your own, see `l3embedding.models.plugged`.
+class Teacher(Protocol):
+    """What a teacher of your own must have; it may have more of `EmbeddingModel`.
 
     Attributes
     ----------
-    name
-        Name in reports.
     sample_rate
         Hz.
     frame_length
         Samples per frame.
     embedding_size
         Dimension of the embedding.
+    """
+
+    sample_rate: int
+    frame_length: int
+    embedding_size: int
+
+    def embed(self, frames: NDArray[np.float32]) -> Any:
+        """Embed frames float32 `[n, frame_length]` in [-1, 1] as an array of numbers `[n, embedding_size]`.
+
+        A frame's embedding must not depend on the other frames of the batch.
+        """
+
+
+@runtime_checkable
+class EmbeddingModel(Teacher, Protocol):
+    """A teacher or student as all programs use it.
+
+    Attributes
+    ----------
+    name
+        Name in reports.
     size_mb, activation_mb
         Megabytes of the weights, and of the largest feature map; None where they are not known.
     weights_sha256
@@ -38,9 +56,6 @@ class EmbeddingModel(Protocol):
     """
 
     name: str
-    sample_rate: int
-    frame_length: int
-    embedding_size: int
     size_mb: float | None
     activation_mb: float | None
     weights_sha256: str

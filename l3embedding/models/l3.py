@@ -50,20 +50,10 @@ class L3Model(registry.Pretrained):
 
     @classmethod
     def of(cls, name: str, blob: str, source: str, licence: str, architecture: Architecture, *sizes: int) -> L3Model:
-        """Make the entry of a model.
+        """Make an entry.
 
-        Parameters
-        ----------
-        name
-            Official name.
-        blob
-            Git blob id of `NAME.h5.gz`: SHA-1 over `blob SIZE\\0` and the content.
-        source, licence
-            URL of the project, and the weights' licence.
-        architecture
-            The network.
-        *sizes
-            Embedding sizes, if they are not the last block's width alone.
+        `source` is the project's URL, `blob` the git blob id of `NAME.h5.gz`: SHA-1 over `blob SIZE\\0` and the
+        content. `sizes` are the embedding sizes, if they are not the last block's width alone.
         """
         return cls(
             name=name,

@@ -8,8 +8,8 @@ from numbers import Real
 from pathlib import Path
 
 from l3embedding.models import registry
-from l3embedding.models.interface import EmbeddingModel
-from l3embedding.models.plugged import PluggedTeacher, Teacher, is_plugged, load_plugged
+from l3embedding.models.interface import EmbeddingModel, Teacher
+from l3embedding.models.plugged import PluggedTeacher, is_plugged, load_plugged
 from l3embedding.models.representation import Convention
 from l3embedding.utils.errors import InputError
 

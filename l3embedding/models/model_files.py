@@ -91,7 +91,7 @@ def read_description(path: Path, takes_image: bool) -> InputRepresentation | Aud
 
 
 class KerasAudioModel:
-    """A saved Keras model that takes audio; a `l3embedding.models.plugged.Teacher`.
+    """A saved Keras model that takes audio; a `l3embedding.models.interface.Teacher`.
 
     Parameters
     ----------

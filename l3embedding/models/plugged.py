@@ -1,7 +1,7 @@
 """A teacher of your own: what it has to provide, and what is filled in and checked.
 
-Anything with the attributes and the one method of `Teacher` can be a teacher. In place of an official name you give
-a callable without arguments that can be imported:
+Anything with the attributes and the method of `l3embedding.models.interface.Teacher` can be a teacher. In place of an
+official name you give a callable without arguments that can be imported:
 
     teacher: my_package.my_module:load
 
@@ -15,43 +15,16 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l3embedding.models.interface import UNKNOWN_LICENCE, EmbeddingModel
+from l3embedding.models.interface import UNKNOWN_LICENCE, EmbeddingModel, Teacher
 from l3embedding.utils.errors import InputError
 
 _PROBE_FRAMES = 2
 _PROJECTIONS = 4
-
-
-class Teacher(Protocol):
-    """What a teacher must have.
-
-    It may have more of `l3embedding.models.interface.EmbeddingModel`: `name`, `size_mb`, `activation_mb`,
-    `weights_sha256`, `licence`.
-
-    Attributes
-    ----------
-    sample_rate
-        Hz.
-    frame_length
-        Samples per frame.
-    embedding_size
-        Dimension of the embedding.
-    """
-
-    sample_rate: int
-    frame_length: int
-    embedding_size: int
-
-    def embed(self, frames: NDArray[np.float32]) -> Any:
-        """Embed frames float32 `[n, frame_length]` in [-1, 1] as an array of numbers `[n, embedding_size]`.
-
-        A frame's embedding must not depend on the other frames of the batch.
-        """
 
 
 class PluggedTeacher:

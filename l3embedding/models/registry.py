@@ -37,22 +37,14 @@ class Pretrained:
 
     Attributes
     ----------
-    name
-        Name by which users load it.
     licence
         Of the weights: an SPDX identifier in small letters.
-    sample_rate
-        Hz.
-    bins
-        Frequency bins of its input representation.
+    sample_rate, bins
+        Its input: Hz, and frequency bins.
     dimensions
-        Dimensions of the embedding, where there is a choice more than one.
-    parameters
-        Number of parameters.
-    url
-        URL of the weights.
-    files
-        Names under which the weights are looked for, in this order; fetched, they get the first.
+        Dimensions of the embedding, several where there is a choice.
+    url, files
+        Where the weights are fetched from, and the names of files that may hold them; fetched, they get the first.
     checksum
         `git:...`, `sha256:...` or `md5:...`. Where none is published it is None, and only loading the weights
         verifies them, by the names and shapes of their arrays.
@@ -87,14 +79,7 @@ class Pretrained:
         return model
 
     def locate(self, search: Sequence[str | os.PathLike[str]] = (), download: bool = True) -> Path:
-        """Find the weights, and download them into the cache if necessary.
-
-        Parameters
-        ----------
-        search
-            Folders searched before the cache.
-        download
-            Whether to fetch weights that are missing.
+        """Find the weights in the folders `search` or the cache; `download` them into the cache if they are missing.
 
         Raises
         ------
@@ -129,14 +114,10 @@ class Family:
 
     Attributes
     ----------
-    name
-        Name by which `sea fetch` fetches the family.
     source
         URL of the project that released it.
-    models
-        The models.
     fetched
-        Names of those that `sea fetch` fetches for the family's name.
+        Names of the models that `sea fetch` fetches for the family's name.
     """
 
     name: str

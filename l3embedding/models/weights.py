@@ -33,20 +33,14 @@ def load_l3(
     frontend: Convention | None = None,
     architecture: Architecture | None = None,
 ) -> KerasEmbeddingModel:
-    """Load an L3 network from a file of weights.
+    """Load an L3 network from a file of weights, `.h5` or `.h5.gz`; for other arguments see `l3embedding.load_model`.
 
     Parameters
     ----------
-    path
-        `.h5` or `.h5.gz`.
     model
-        The official model that it is; None for one of your own.
-    batch_size
-        Frames per forward pass.
-    embedding_size, frontend
-        See `l3embedding.load_model`.
+        The official model whose weights they are; None for your own.
     architecture
-        Of a file that holds no official model; by default that of a SEA student.
+        Architecture of your own; by default a SEA student's.
 
     Raises
     ------
