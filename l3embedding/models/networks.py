@@ -155,7 +155,7 @@ def model_size(network: keras.Model) -> ModelSize:
 
 def _size(layer: keras.layers.Layer) -> int:
     """Numbers in a layer's output for one frame."""
-    return math.prod(layer.output.shape[1:])
+    return math.prod(side or 1 for side in layer.output.shape[1:])
 
 
 def _convolution(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:

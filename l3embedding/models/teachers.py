@@ -20,9 +20,6 @@ __all__ = ["EmbeddingModel", "KerasEmbeddingModel", "embed_in_batches", "load_te
 
 logger = logging.getLogger(__name__)
 
-STAND_IN = "stand-in"
-"""Name of the untrained teacher, wherever it appears."""
-
 
 def load_teacher(teacher: TeacherSettings, random_state: int) -> EmbeddingModel:
     """Load the teacher that the settings name, or the stand-in where they allow it.
@@ -126,7 +123,7 @@ def stand_in_teacher(random_state: int, batch_size: int = 32) -> KerasEmbeddingM
             layer.set_weights([rng.normal(0, spread, shape), np.zeros(shape[-1])])
     network.get_layer("image_normalization").set_weights(np.array([[1.0], [0.0], [-40.0], [400.0]]))
     return KerasEmbeddingModel(
-        f"{STAND_IN} (untrained L3 network, seed {random_state})",
+        f"stand-in (untrained L3 network, seed {random_state})",
         representation,
         network,
         is_stand_in=True,
