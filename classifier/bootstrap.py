@@ -1,6 +1,6 @@
-"""How sure the metrics are: percentile bootstrap over clips.
+"""Confidence intervals of the metrics: percentile bootstrap over clips.
 
-A resampling of the clips is a row of weights, how often each was drawn, and many rows are counted at once.
+A resampling of the clips is a row of weights, how often each clip was drawn, and many rows are counted at once.
 
 References
 ----------
@@ -20,6 +20,7 @@ from l3embedding.classifier.metrics import checked, label_ranking
 from l3embedding.data.sonyc_ust import Taxonomy
 
 _CELLS_AT_ONCE = 1_000_000
+"""Counts per block of resamplings: those of all resamplings would not fit into memory."""
 
 
 def confidence_intervals(
@@ -31,18 +32,18 @@ def confidence_intervals(
     samples: int = 1000,
     confidence: float = 0.95,
 ) -> dict[str, Any]:
-    """Bound what `l3embedding.classifier.metrics.evaluate` would say of other clips of the same kind.
+    """Confidence intervals of what `l3embedding.classifier.metrics.evaluate` returns.
 
     Parameters
     ----------
     predictions, truth, taxonomy, level
-        As `evaluate` takes them.
+        As in `evaluate`.
     rng
         Draws the resamplings.
     samples
-        How many.
+        Number of resamplings.
     confidence
-        Share of the resamplings between the bounds.
+        Fraction of the resamplings within an interval.
 
     Returns
     -------
@@ -54,24 +55,22 @@ def confidence_intervals(
     scores = resampled_scores(predictions, truth, taxonomy, level, weights)
     tail = 50 * (1 - confidence)
 
-    def bounds(values: NDArray[np.float64]) -> list[float]:
+    def interval(values: NDArray[np.float64]) -> list[float]:
         return np.percentile(values, [tail, 100 - tail]).tolist()
 
-    classes = scores.pop("class_auprc")
-    return {name: bounds(values) for name, values in scores.items()} | {
-        "class_auprc": {name: bounds(values) for name, values in classes.items()}
-    }
+    classes = {name: interval(values) for name, values in scores.pop("class_auprc").items()}
+    return {name: interval(values) for name, values in scores.items()} | {"class_auprc": classes}
 
 
 def resampled_scores(
     predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level, weights: NDArray[np.int64]
 ) -> dict[str, Any]:
-    """What `l3embedding.classifier.metrics.evaluate` says of clips that count more than once, or not at all.
+    """Compute the scores of `l3embedding.classifier.metrics.evaluate` with weighted clips.
 
     Parameters
     ----------
     predictions, truth, taxonomy, level
-        As `evaluate` takes them; the predictions in the truth's order.
+        As in `evaluate`; the predictions in the order of the truth.
     weights
         How often each clip counts, int64 `[samples, clips]`.
 
@@ -86,7 +85,6 @@ def resampled_scores(
     classes = {
         name: np.concatenate([each.weighted_curves(block).area() for block in blocks]) for name, each in events.items()
     }
-    # One block after the other, since the counts of all would not fit.
     micro = [(curve.area(pooled=True), curve.f1_at(0.5)) for curve in map(pooled.weighted_curves, blocks)]
     precision, labels = label_ranking(predictions, truth, taxonomy, level)
     return {

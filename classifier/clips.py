@@ -1,4 +1,4 @@
-"""The clips that a classifier learns from: features that are held once, and gathered batch by batch."""
+"""The clips of a training set: features that are held in memory once, and gathered batch by batch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Mixtures:
-    """Synthetic clips, each a point between two real ones; only that point is stored, never its frames.
+    """Synthetic clips, each a point between two real ones; the point is stored, and not its frames.
 
     Attributes
     ----------
     first, second
-        The real clips, int64 `[m]`.
+        Indices of the real clips, int64 `[m]`.
     weight
-        Share of the first, float32 `[m]`.
+        Weight of the first, float32 `[m]`; the second has the rest.
     targets
         0, 1 or -1, float32 `[m, tags]`.
     """
@@ -33,7 +33,7 @@ class Mixtures:
         return len(self.first)
 
     def renumbered(self, clips: NDArray[np.int64]) -> Mixtures:
-        """The same of `clips[first]` and `clips[second]`."""
+        """The same mixtures of `clips[first]` and `clips[second]`."""
         return replace(self, first=clips[self.first], second=clips[self.second])
 
 
@@ -46,7 +46,7 @@ class Clips:
     features
         `[clips, frames, ...]`, of any floating type, in memory or mapped from a file.
     targets
-        Name of an output to float32 `[clips, ...]`.
+        Output name to float32 `[clips, ...]`.
     context
         Features of the whole clip, float32 `[clips, k]`.
     """
@@ -58,33 +58,35 @@ class Clips:
     def __len__(self) -> int:
         return len(self.features)
 
+    def frames(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Frames of some clips, float32 `[n, frames, ...]`; a copy."""
+        return self.features[index].astype(np.float32, copy=False)
+
     def inputs(self, index: NDArray[np.int64]) -> Any:
-        """What the network takes of some clips: float32 frames, or frames and context."""
-        return self._with_context(self.features[index].astype(np.float32, copy=False), index)
+        """The network's input for some clips: their frames, or frames and context."""
+        frames = self.frames(index)
+        return frames if self.context is None else {"frames": frames, "context": self.context[index]}
 
     def batch(self, index: NDArray[np.int64]) -> tuple[Any, dict[str, NDArray[np.float32]]]:
         """Inputs and targets of some clips."""
         return self.inputs(index), {name: values[index] for name, values in self.targets.items()}
 
-    def _with_context(self, frames: NDArray[np.float32], index: NDArray[np.int64]) -> Any:
-        return frames if self.context is None else {"frames": frames, "context": self.context[index]}
-
 
 @dataclass(frozen=True)
 class MixedClips(Clips):
-    """Real clips, and behind them synthetic ones that are mixed when their turn comes."""
+    """Real clips, followed by synthetic ones, which are mixed when a batch needs them."""
 
     mixtures: Mixtures = field(kw_only=True)
 
     @classmethod
     def of(cls, clips: Clips, mixtures: Mixtures, output: str) -> MixedClips:
-        """Put mixtures behind clips whose only targets are those of one output."""
-        # Framewise targets have an axis of one for the frames.
+        """Append mixtures to clips that have the targets of one output only."""
+        # Framewise targets have an axis of one in place of the frames.
         shape = (-1, *clips.targets[output].shape[1:])
         targets = np.concatenate([clips.targets[output], mixtures.targets.reshape(shape)])
         context = clips.context
         if context is not None:
-            # Half an hour is neither: a mixture has the place and time of its greater part.
+            # One-hot times do not mix: a mixture gets the place and time of the clip of greater weight.
             nearer = np.where(mixtures.weight >= 0.5, mixtures.first, mixtures.second)
             context = np.concatenate([context, context[nearer]])
         return cls(clips.features, {output: targets}, context, mixtures=mixtures)
@@ -92,16 +94,14 @@ class MixedClips(Clips):
     def __len__(self) -> int:
         return len(self.features) + len(self.mixtures)
 
-    def inputs(self, index: NDArray[np.int64]) -> Any:
-        """What the network takes of some clips."""
-        n = len(self.features)
-        mixed = index >= n
-        at = index[mixed] - n
+    def frames(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Frames of some clips, float32 `[n, frames, ...]`; a copy."""
+        mixed = index >= len(self.features)
+        at = index[mixed] - len(self.features)
         first = index.copy()
         first[mixed] = self.mixtures.first[at]
-        frames = self.features[first].astype(np.float32, copy=False)
+        frames = super().frames(first)
         if mixed.any():
             weight = self.mixtures.weight[at].reshape(-1, *[1] * (frames.ndim - 1))
-            other = self.features[self.mixtures.second[at]].astype(np.float32, copy=False)
-            frames[mixed] = weight * frames[mixed] + (1 - weight) * other
-        return self._with_context(frames, index)
+            frames[mixed] = weight * frames[mixed] + (1 - weight) * super().frames(self.mixtures.second[at])
+        return frames

@@ -1,8 +1,8 @@
-"""Counts of hits, false alarms and misses by threshold: what all of `l3embedding.classifier.metrics` is made of.
+"""Counts of true positives, false positives and false negatives by threshold, which all metrics are computed from.
 
-Whatever is counted changes only where the threshold passes a predicted value. So a category is a list of such
-*events*: at which threshold, by which clip, and by how much. Counts are sums of events, of all clips or of clips
-with weights, and no threshold is ever looped over.
+A count changes only where the threshold passes a predicted value. So a category is a list of such *events*: at
+which threshold, for which clip, and by how much. Counts are sums of events, over all clips or weighted clips,
+without a loop over thresholds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 from l3embedding.data.sonyc_ust import Category, Taxonomy
 
 Level = Literal["fine", "coarse"]
+Counts = NDArray[np.integer]
+Columns = Mapping[str, NDArray[Any]]
 
 MIN_THRESHOLD = 0.01
 _LEAST_COUNT = 0.5
+"""Counts are divided by at least this, in the official program as here: 0 / 0 becomes 0."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +36,30 @@ class Curve:
     thresholds
         float64 `[n]`, increasing; the last is 1.
     true_positives, false_positives, false_negatives
-        int64 `[..., n]`.
+        Integers `[..., n]`.
     """
 
     thresholds: NDArray[np.float64]
-    true_positives: NDArray[np.int64]
-    false_positives: NDArray[np.int64]
-    false_negatives: NDArray[np.int64]
+    true_positives: Counts
+    false_positives: Counts
+    false_negatives: Counts
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Share of what was predicted that is true, float64 `[..., n]`."""
+        """True positives over all predicted positives, float64 `[..., n]`."""
         return self.true_positives / np.maximum(self.true_positives + self.false_positives, _LEAST_COUNT)
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Share of what is true that was predicted, float64 `[..., n]`."""
+        """True positives over all positives, float64 `[..., n]`."""
         return self.true_positives / np.maximum(self.true_positives + self.false_negatives, _LEAST_COUNT)
 
     def area(self, *, pooled: bool = False) -> NDArray[np.float64]:
         """Area under the precision-recall curve, float64 `[...]`.
 
-        Points of equal recall but other precision make the area depend on their order. The official
-        program leaves it to NumPy's default sort, which is not stable, of the points by falling
-        threshold for a category and by rising threshold for the pooled counts; so does this.
+        The area depends on the order of points that have the same recall but not the same precision. The
+        official program sorts by recall with NumPy's default sort, which is not stable, starting from falling
+        thresholds for a category and from rising ones for the pooled counts; so does this.
         """
         points = slice(None) if pooled else slice(None, None, -1)
         recall, precision = self.recall[..., points], self.precision[..., points]
@@ -64,7 +67,7 @@ class Curve:
         ends = [(0, 0)] * (recall.ndim - 1) + [(1, 1)]
         recall = np.pad(np.take_along_axis(recall, order, -1), ends, constant_values=(0.0, 1.0))
         precision = np.pad(np.take_along_axis(precision, order, -1), ends, constant_values=(1.0, 0.0))
-        return np.trapezoid(precision, recall, axis=-1)
+        return np.asarray(np.trapezoid(precision, recall, axis=-1))
 
     def f1_at(self, threshold: float) -> NDArray[np.float64]:
         """Harmonic mean of precision and recall at the first threshold not below `threshold`, float64 `[...]`."""
@@ -76,20 +79,20 @@ class Curve:
 
 @dataclass(frozen=True)
 class Events:
-    """Where the counts change.
+    """The changes of the counts of a category.
 
     Attributes
     ----------
     thresholds
         float64 `[n]`, increasing.
     row
-        The lowest threshold at which the event has not yet happened is the one above this, int64 `[m]`.
+        Index of the highest threshold at which the event counts, int64 `[m]`; it counts at all lower ones too.
     clip
-        Whose event it is, int64 `[m]`.
+        Row of its clip, int64 `[m]`.
     change
-        Of true positives, false positives and false negatives, int64 `[3, m]`.
+        Change of the true positives, false positives and false negatives, int64 `[3, m]`.
     misses
-        False negatives of each clip when nothing is predicted, int64 `[clips]`.
+        False negatives of each clip if nothing is predicted, int64 `[clips]`.
     """
 
     thresholds: NDArray[np.float64]
@@ -105,13 +108,13 @@ class Events:
         hits, alarms, misses = (np.cumsum(each[::-1])[::-1] for each in at)
         return Curve(self.thresholds, hits, alarms, misses + self.misses.sum())
 
-    def weighted_curves(self, weights: NDArray[np.int64]) -> Curve:
-        """Count each clip as often as the weights `[..., clips]` say, in each of their rows."""
-        weights = np.asarray(weights, np.int32)
+    def weighted_curves(self, weights: Counts) -> Curve:
+        """Count each clip by its weight, for each row of the weights `[..., clips]`."""
+        weights = np.asarray(weights, np.int32)  # half the memory of int64
         hits, alarms, misses = (self._weighted_counts(change, weights) for change in self.change)
         return Curve(self.thresholds, hits, alarms, misses + (weights @ self.misses)[..., np.newaxis])
 
-    def _weighted_counts(self, change: NDArray[np.int64], weights: NDArray[np.int32]) -> NDArray[np.int32]:
+    def _weighted_counts(self, change: Counts, weights: Counts) -> Counts:
         """Sum one kind of change over the events at each threshold and above, `[..., n]`."""
         events = self._by_falling_threshold[change[self._by_falling_threshold] != 0]
         sums = np.cumsum(weights[..., self.clip[events]] * change[events].astype(np.int32), axis=-1, dtype=np.int32)
@@ -128,15 +131,15 @@ def category_events(
     predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level
 ) -> dict[str, Events]:
     """The events of each coarse category; both tables have the same rows."""
-    events = _fine_events if level == "fine" else _coarse_events
+    events = {"fine": _fine_events, "coarse": _coarse_events}[level]
     scores, present = _columns(predictions, np.float64), _columns(truth, bool)
     return {category.name: events(category, scores, present) for category in taxonomy.categories}
 
 
 def pool(events: Sequence[Events]) -> Events:
-    """Put together the events of all categories, at the thresholds of any.
+    """Combine the events of all categories, at the thresholds of any.
 
-    A category's counts at a threshold that it has not are those at its next higher one.
+    At a threshold that a category does not have, its counts are those at its next higher one.
     """
     thresholds = np.unique(np.concatenate([each.thresholds for each in events]))
     return Events(
@@ -158,7 +161,7 @@ class _Builder:
         self._changes: list[NDArray[np.int64]] = []
 
     def add(self, scores: NDArray[np.float64], where: NDArray[np.bool_], *change: int) -> None:
-        """Add the change of the three counts at each score `[clips]` or `[clips, tags]` of a place that holds."""
+        """Add an event at each score, `[clips]` or `[clips, tags]`, where `where` is true."""
         clips = np.nonzero(where)[0]
         rows = np.searchsorted(self._thresholds, scores[where], side="right") - 1
         counted = rows >= 0
@@ -167,18 +170,18 @@ class _Builder:
         self._changes.append(np.repeat(np.array(change)[:, np.newaxis], counted.sum(), axis=1))
 
     def events(self, misses: NDArray[np.int64]) -> Events:
-        """All of them."""
+        """Combine all that was added."""
         rows, clips = np.concatenate(self._rows), np.concatenate(self._clips)
         return Events(self._thresholds, rows, clips, np.concatenate(self._changes, axis=1), misses)
 
 
-def _columns(table: pd.DataFrame, dtype: type) -> dict[str, NDArray]:
-    """Each column as an array; pandas takes longer to find one than it takes to count it."""
+def _columns(table: pd.DataFrame, dtype: type) -> Columns:
+    """Each column as an array: pandas takes longer to look one up than it takes to count it."""
     values = table.to_numpy(dtype)
     return {column: values[:, index] for index, column in enumerate(table.columns)}
 
 
-def _coarse_events(category: Category, predictions: Mapping[str, NDArray], truth: Mapping[str, NDArray]) -> Events:
+def _coarse_events(category: Category, predictions: Columns, truth: Columns) -> Events:
     scores, present = predictions[category.column], truth[category.column]
     builder = _Builder(scores)
     builder.add(scores, present, 1, 0, -1)
@@ -186,8 +189,8 @@ def _coarse_events(category: Category, predictions: Mapping[str, NDArray], truth
     return builder.events(present.astype(np.int64))
 
 
-def _fine_events(category: Category, predictions: Mapping[str, NDArray], truth: Mapping[str, NDArray]) -> Events:
-    """Count tag by tag where the truth is complete, and once a clip where it is not."""
+def _fine_events(category: Category, predictions: Columns, truth: Columns) -> Events:
+    """Count tag by tag where the truth is complete, and once per clip where it is not."""
     scores, present = (np.stack([table[tag] for tag in category.fine_columns], 1) for table in (predictions, truth))
     if category.uncertain_column:
         uncertain_score, uncertain = predictions[category.uncertain_column], truth[category.uncertain_column]
@@ -197,14 +200,14 @@ def _fine_events(category: Category, predictions: Mapping[str, NDArray], truth: 
     builder.add(scores, present, 1, 0, -1)
     builder.add(scores, ~present & ~uncertain[:, np.newaxis], 0, 1, 0)
 
-    # Of uncertain truth: any tag is right, unless a true fine tag has been counted as a hit already.
+    # Uncertain truth: any tag is a true positive, unless a fine tag that is present has been counted already.
     any_present = present.any(axis=1)
     any_score = np.maximum(scores.max(axis=1), uncertain_score)
     builder.add(any_score, uncertain & any_present, 1, 0, 0)
     builder.add(np.where(present, scores, 0).max(axis=1), uncertain & any_present, -1, 0, 0)
     builder.add(any_score, uncertain & ~any_present, 1, 0, -1)
 
-    # Of a truth without any tag: X is one more false alarm, unless all the fine tags are predicted too.
+    # Truth without any tag: X is one more false positive, unless all the fine tags are predicted too.
     empty = ~uncertain & ~any_present
     builder.add(uncertain_score, empty, 0, 1, 0)
     builder.add(np.minimum(scores.min(axis=1), uncertain_score), empty, 0, -1, 0)

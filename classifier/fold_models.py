@@ -1,8 +1,8 @@
-"""The classifiers of data sets with fixed folds: what a clip is to them, and which parameters are searched.
+"""The classifiers of data sets with fixed folds, how they represent a clip, and the parameters that are searched.
 
-A classifier takes one vector a clip, or each frame of a clip by itself (`framewise`); then what it says of
-the frames is averaged over the clip. Either way a *sample* is a clip, so that no fold, and no part of one
-within a search, has frames of a clip on both sides.
+A classifier takes one vector per clip, or every frame of a clip by itself (`framewise`), and then averages its
+predictions over the clip. Either way a *sample* is a clip. So no fold, nor a split of a search within the training
+folds, has frames of one clip on both sides.
 
 References
 ----------
@@ -12,7 +12,8 @@ Cramer et al., Look, Listen and Learn More, ICASSP 2019: SVM, random forest and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,99 +25,109 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from l3embedding.settings import FoldsSettings
+from l3embedding.utils.registry import look_up
 from l3embedding.utils.statistics import summary_statistics
 
-FoldClassifier = Literal["logistic", "svm", "mlp", "random_forest"]
-ClipStatistics = Literal["mean", "mean_std", "statistics"]
+Vector = NDArray[np.floating]
 Load = Callable[[str], NDArray[np.floating]]
 
-GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
-    "logistic": {"C": (0.001, 0.01, 0.1, 1.0, 10.0)},
-    "svm": {"C": (0.1, 1.0, 10.0, 100.0)},
-    "mlp": {"learning_rate_init": (1e-4, 1e-3), "alpha": (1e-5, 1e-3)},
-    "random_forest": {"max_features": ("sqrt", 0.1), "min_samples_leaf": (1, 4)},
-}
-"""Values that a search chooses among."""
-
-MAX_FRAMES = {"svm": 20_000}
-"""Frames at most that a framewise classifier learns from: an SVM's time grows with the square of them."""
 MAX_BYTES = 512_000_000
-"""Of the frames that any framewise classifier learns from."""
+"""Limit on the training frames of a framewise classifier, which scikit-learn needs in one array."""
 _CLIPS_AT_ONCE = 64
 
 
-def clip_vector(embedding: NDArray[np.floating], statistics: ClipStatistics) -> NDArray[np.float32]:
-    """Make one vector of a clip's embeddings `[frames, d]`.
+@dataclass(frozen=True)
+class FoldClassifier:
+    """A classifier of clips.
 
-    Parameters
+    Attributes
     ----------
-    embedding
-        float `[frames, d]`.
-    statistics
-        `mean` [d]; `mean_std`, also the standard deviation [2 d]; or `statistics` [11 d], see
-        `l3embedding.utils.statistics.summary_statistics`.
+    build
+        Makes it, untrained, from the settings and a seed.
+    grid
+        Parameters to the values that a search chooses among.
+    max_frames
+        Limit on the frames that a framewise classifier is trained on.
     """
-    if statistics == "statistics":
-        return summary_statistics(embedding)
-    mean = embedding.mean(axis=0)
-    return mean if statistics == "mean" else np.concatenate([mean, embedding.std(axis=0)])
+
+    build: Callable[[FoldsSettings, int], BaseEstimator]
+    grid: Mapping[str, Sequence[Any]]
+    max_frames: int | None = None
 
 
-def fold_model(
-    kind: FoldClassifier,
-    *,
-    standardize: bool = True,
-    logistic_c: float = 0.1,
-    seed: int = 0,
-    load: Load | None = None,
-) -> BaseEstimator:
-    """Build an untrained classifier, with a scaler before it.
+FOLD_CLASSIFIERS: Mapping[str, FoldClassifier] = {
+    "logistic": FoldClassifier(
+        lambda settings, seed: LogisticRegression(C=settings.logistic_c, max_iter=5000),
+        {"C": (0.001, 0.01, 0.1, 1.0, 10.0)},
+    ),
+    # The training time of an SVM grows with the square of the number of samples.
+    "svm": FoldClassifier(lambda settings, seed: SVC(), {"C": (0.1, 1.0, 10.0, 100.0)}, max_frames=20_000),
+    # No early stopping: scikit-learn would draw its validation split among frames, not clips.
+    "mlp": FoldClassifier(
+        lambda settings, seed: MLPClassifier((512, 128), random_state=seed),
+        {"learning_rate_init": (1e-4, 1e-3), "alpha": (1e-5, 1e-3)},
+    ),
+    "random_forest": FoldClassifier(
+        lambda settings, seed: RandomForestClassifier(500, random_state=seed),
+        {"max_features": ("sqrt", 0.1), "min_samples_leaf": (1, 4)},
+    ),
+}
+
+CLIP_STATISTICS: Mapping[str, Callable[[NDArray[np.floating]], Vector] | None] = {
+    "mean": lambda embedding: embedding.mean(axis=0),
+    "mean_std": lambda embedding: np.concatenate([embedding.mean(axis=0), embedding.std(axis=0)]),
+    "statistics": summary_statistics,
+    "framewise": None,
+}
+"""From a clip's embeddings `[frames, d]` to its vector `[d]`, `[2 d]` or `[11 d]`; None: there is no vector."""
+
+
+def clip_vectorizer(settings: FoldsSettings) -> Callable[[NDArray[np.floating]], Vector] | None:
+    """The function that makes one vector of a clip's embeddings; None if the classifier is framewise."""
+    return look_up(CLIP_STATISTICS, settings.clip_statistics, "folds.clip_statistics")
+
+
+def fold_model(settings: FoldsSettings, seed: int = 0, load: Load | None = None) -> BaseEstimator:
+    """Build an untrained classifier, preceded by a scaler.
 
     Parameters
     ----------
-    kind
-        Logistic regression; an SVM with a radial kernel; an MLP of 512 and 128 units; or 500 random trees.
-    standardize
-        Whether dimensions are standardised by what it learns from.
-    logistic_c
-        Inverse regularisation of the logistic regression.
+    settings
+        The classifier and its parameters.
     seed
-        Of the MLP and the trees; the others have nothing random.
+        Seed of the MLP and the random forest; the others are deterministic.
     load
-        Name of a clip to its embedding: then it is framewise, and takes clips by their names.
+        From the name of a clip to its embeddings. If given, the classifier is framewise and takes clips by name.
     """
-    model = {
-        "logistic": lambda: LogisticRegression(C=logistic_c, max_iter=5000),
-        "svm": lambda: SVC(),
-        # No early stopping: its validation part would be drawn among frames, not clips.
-        "mlp": lambda: MLPClassifier((512, 128), random_state=seed),
-        "random_forest": lambda: RandomForestClassifier(500, random_state=seed),
-    }[kind]()
-    pipeline = Pipeline([("scaler", StandardScaler() if standardize else "passthrough"), ("classifier", model)])
-    return pipeline if load is None else FramewiseClassifier(pipeline, load, MAX_FRAMES.get(kind))
+    kind = look_up(FOLD_CLASSIFIERS, settings.classifier, "folds.classifier")
+    scaler = StandardScaler() if settings.standardize else "passthrough"
+    pipeline = Pipeline([("scaler", scaler), ("classifier", kind.build(settings, seed))])
+    return pipeline if load is None else FramewiseClassifier(pipeline, load, kind.max_frames)
 
 
-def fold_grid(kind: FoldClassifier, framewise: bool) -> dict[str, Sequence[Any]]:
-    """What a search chooses among, by the names that `fold_model`'s result has for it."""
-    prefix = "model__classifier__" if framewise else "classifier__"
-    return {prefix + name: values for name, values in GRIDS[kind].items()}
+def fold_grid(settings: FoldsSettings) -> dict[str, Sequence[Any]]:
+    """The values that a search chooses among, under the names of the parameters of `fold_model`'s result."""
+    kind = look_up(FOLD_CLASSIFIERS, settings.classifier, "folds.classifier")
+    prefix = "classifier__" if clip_vectorizer(settings) else "model__classifier__"
+    return {prefix + name: values for name, values in kind.grid.items()}
 
 
 class FramewiseClassifier(ClassifierMixin, BaseEstimator):
-    """Classifies clips by averaging what a classifier says of their frames.
+    """Classifies clips by averaging a classifier's predictions for their frames.
 
     It averages probabilities, or the decision values of an SVM, which has none. Frames are loaded when they
-    are needed, so that a data set need not fit into memory.
+    are needed, so a data set need not fit into memory.
 
     Parameters
     ----------
     model
         Classifies frames.
     load
-        Name of a clip to its embedding, float `[frames, d]`.
+        From the name of a clip to its embeddings, float `[frames, d]`.
     max_frames
-        Frames at most that the model learns from, evenly spread over the clips and over each clip; None:
-        as many as there are. They take no more than `MAX_BYTES` either way.
+        Limit on the training frames, which are evenly spread over the clips and within each clip; by default
+        only `MAX_BYTES` limits them.
     """
 
     def __init__(self, model: BaseEstimator, load: Load, max_frames: int | None = None) -> None:
@@ -124,11 +135,11 @@ class FramewiseClassifier(ClassifierMixin, BaseEstimator):
         self.load = load
         self.max_frames = max_frames
 
-    def fit(self, clips: NDArray, classes: NDArray) -> FramewiseClassifier:
-        """Learn from clips, names `[n]`, and their classes `[n]`."""
+    def fit(self, clips: NDArray[np.str_], classes: NDArray[np.str_]) -> FramewiseClassifier:
+        """Train on clips, names `[n]`, and their classes `[n]`."""
         most = MAX_BYTES // (4 * self.load(clips[0]).shape[1])
-        share = max(1, min(most, self.max_frames or most) // len(clips))
-        frames = [_evenly(self.load(clip), share).astype(np.float32) for clip in clips]
+        per_clip = max(1, min(most, self.max_frames or most) // len(clips))
+        frames = [_evenly(self.load(clip), per_clip).astype(np.float32) for clip in clips]
         labels = np.repeat(classes, [len(each) for each in frames])
         stacked = np.concatenate(frames)
         del frames  # half of the memory
@@ -136,8 +147,8 @@ class FramewiseClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = self.model_.classes_
         return self
 
-    def predict(self, clips: NDArray) -> NDArray:
-        """Say the class of each clip, `[n]`."""
+    def predict(self, clips: NDArray[np.str_]) -> NDArray[np.str_]:
+        """Predict the class of each clip, `[n]`."""
         best: list[int] = []
         for start in range(0, len(clips), _CLIPS_AT_ONCE):
             frames = [self.load(clip) for clip in clips[start : start + _CLIPS_AT_ONCE]]
@@ -149,11 +160,12 @@ class FramewiseClassifier(ClassifierMixin, BaseEstimator):
     def _scores(self, frames: NDArray[np.float32]) -> NDArray[np.floating]:
         if hasattr(self.model_, "predict_proba"):
             return self.model_.predict_proba(frames)
+        # Of two classes, an SVM gives one decision value, that of the second.
         scores = self.model_.decision_function(frames)
         return scores if scores.ndim == 2 else np.column_stack([-scores, scores])
 
 
-def _evenly(frames: NDArray, n: int) -> NDArray:
+def _evenly(frames: NDArray[np.floating], n: int) -> NDArray[np.floating]:
     """Pick at most `n` frames, evenly spaced."""
     if len(frames) <= n:
         return frames

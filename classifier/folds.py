@@ -1,4 +1,4 @@
-"""Classification by fixed folds: each fold is judged by what the others taught."""
+"""Cross-validation over the fixed folds of a data set: each is the test fold once."""
 
 from __future__ import annotations
 
@@ -22,71 +22,70 @@ from l3embedding.utils.files import read_json, write_json
 logger = logging.getLogger(__name__)
 
 INNER_SPLITS = 3
-"""Parts that a search makes of the training folds, each of whole folds."""
+"""Splits of the training folds in a search; each leaves out whole folds."""
 
 
 @dataclass(frozen=True)
 class FoldResults:
-    """What came of the folds.
+    """Results of a cross-validation over folds.
 
     Attributes
     ----------
     accuracy
-        Mean over folds.
+        Mean over the folds.
     fold_accuracy
-        Fold to share of its clips that were right.
+        Accuracy by test fold.
     class_accuracy
-        Class to share of its clips that were right, over all folds.
+        Recall by class, over all folds.
     predictions
-        The class predicted for each clip, `[n]`.
+        The predicted class of each clip, `[n]`.
     confusion
-        Clips of each class, in the order of `class_accuracy`, by the class they were taken for, int64
-        `[classes, classes]`.
+        Number of clips by true and predicted class, in the order of `class_accuracy`, int64 `[classes, classes]`.
     parameters
-        Fold to the values that a search chose for it.
+        The parameters that the search chose, by test fold.
     """
 
     accuracy: float
     fold_accuracy: dict[str, float]
     class_accuracy: dict[str, float]
-    predictions: NDArray
+    predictions: NDArray[np.str_]
     confusion: NDArray[np.int64]
     parameters: dict[str, dict[str, Any]]
 
 
 def evaluate_folds(
-    samples: NDArray,
-    classes: NDArray,
+    samples: NDArray[Any],
+    classes: NDArray[np.str_],
     folds: NDArray[np.int64],
     model: BaseEstimator,
     grid: Mapping[str, Sequence[Any]] | None = None,
     n_jobs: int = 1,
     checkpoints: Path | None = None,
 ) -> FoldResults:
-    """Judge each fold by a classifier that learned from the others.
+    """Evaluate a classifier on each fold after training it on the others.
 
     Parameters
     ----------
     samples
-        What the classifier takes of each clip, `[n, ...]`: a vector, or its name.
+        The classifier's input for each clip, `[n, ...]`: a vector, or the clip's name.
     classes
-        Name of each clip's class, `[n]`.
+        Class of each clip, `[n]`.
     folds
         Fold of each clip, `[n]`.
     model
         An untrained classifier, which is cloned for each fold.
     grid
-        Parameter to the values among which the training folds choose for each judged fold; None: no search.
-        The search leaves out whole folds, too.
+        Parameters to the values to choose among, for each test fold by cross-validation within its training
+        folds; None: no search.
     n_jobs
         Processes of a search.
     checkpoints
-        Folder that keeps what came of each fold, and from which a run that was stopped is taken up.
+        Folder for the results of each finished fold, which an interrupted run resumes from.
 
     Raises
     ------
     InputError
-        There are too few folds, or a class of one fold is in no other.
+        There are too few folds, or a class occurs in one fold only.
     """
     names = np.unique(folds)
     if len(names) < 2:
@@ -98,67 +97,50 @@ def evaluate_folds(
             raise InputError(f"Fold {fold} has clips of {', '.join(unseen)}, which no other fold has.")
     predictions, parameters = np.empty(len(classes), classes.dtype), {}
     for fold in names:
-        judged, kept = folds == fold, checkpoints / f"fold-{fold}.json" if checkpoints else None
-        if kept and kept.is_file():
-            found = read_json(kept)
+        test, checkpoint = folds == fold, checkpoints / f"fold-{fold}.json" if checkpoints else None
+        if checkpoint and checkpoint.is_file():
+            found = read_json(checkpoint)
         else:
-            found = _judge(model, grid, samples, classes, folds, fold, n_jobs)
-            if kept:
-                write_json(kept, found)
-        predictions[judged] = found["predictions"]
+            found = _evaluate_fold(model, grid, samples, classes, folds, fold, n_jobs)
+            if checkpoint:
+                write_json(checkpoint, found)
+        predictions[test] = found["predictions"]
         if grid:
             parameters[str(fold)] = found["parameters"]
-        accuracy = float((predictions[judged] == classes[judged]).mean())
+        accuracy = float((predictions[test] == classes[test]).mean())
         logger.info("fold %s: accuracy %.3f %s", fold, accuracy, found["parameters"] or "")
-    return _results(predictions, classes, folds, parameters)
+    right, labels = predictions == classes, np.unique(classes)
+    by_fold = {str(fold): float(right[folds == fold].mean()) for fold in names}
+    return FoldResults(
+        accuracy=float(np.mean(list(by_fold.values()))),
+        fold_accuracy=by_fold,
+        class_accuracy={str(label): float(right[classes == label].mean()) for label in labels},
+        predictions=predictions,
+        confusion=confusion_matrix(classes, predictions, labels=labels),
+        parameters=parameters,
+    )
 
 
-def _judge(
+def _evaluate_fold(
     model: BaseEstimator,
     grid: Mapping[str, Sequence[Any]] | None,
-    samples: NDArray,
-    classes: NDArray,
+    samples: NDArray[Any],
+    classes: NDArray[np.str_],
     folds: NDArray[np.int64],
     fold: int,
     n_jobs: int,
 ) -> dict[str, Any]:
-    """Learn from all folds but one, and say what its clips are; both as JSON takes it."""
-    taught = folds != fold
+    """Train on all folds but one; return the predictions for that one and the chosen parameters, ready for JSON."""
+    train = folds != fold
+    parameters = {}
     with warnings.catch_warnings():
-        # An MLP's epochs are a budget.
+        # An MLP's number of epochs is fixed; it need not converge.
         warnings.simplefilter("ignore", ConvergenceWarning)
         if grid:
-            fitted = _search(model, grid, samples[taught], classes[taught], folds[taught], n_jobs)
+            splits = GroupKFold(min(INNER_SPLITS, len(np.unique(folds[train]))))
+            search = GridSearchCV(model, dict(grid), scoring="accuracy", cv=splits, n_jobs=n_jobs, error_score="raise")
+            fitted = search.fit(samples[train], classes[train], groups=folds[train])
             parameters = {name.rpartition("__")[2]: value for name, value in fitted.best_params_.items()}
         else:
-            fitted, parameters = clone(model).fit(samples[taught], classes[taught]), {}
-    return {"predictions": fitted.predict(samples[~taught]).tolist(), "parameters": parameters}
-
-
-def _search(
-    model: BaseEstimator,
-    grid: Mapping[str, Sequence[Any]],
-    samples: NDArray,
-    classes: NDArray,
-    folds: NDArray[np.int64],
-    n_jobs: int,
-) -> GridSearchCV:
-    """Choose parameters by leaving out whole folds, and learn with them from all."""
-    splits = GroupKFold(min(INNER_SPLITS, len(np.unique(folds))))
-    search = GridSearchCV(model, dict(grid), scoring="accuracy", cv=splits, n_jobs=n_jobs, error_score="raise")
-    return search.fit(samples, classes, groups=folds)
-
-
-def _results(
-    predictions: NDArray, classes: NDArray, folds: NDArray[np.int64], parameters: dict[str, dict[str, Any]]
-) -> FoldResults:
-    right, names = predictions == classes, np.unique(classes)
-    by_fold = {str(fold): float(right[folds == fold].mean()) for fold in np.unique(folds)}
-    return FoldResults(
-        accuracy=float(np.mean(list(by_fold.values()))),
-        fold_accuracy=by_fold,
-        class_accuracy={str(name): float(right[classes == name].mean()) for name in names},
-        predictions=predictions,
-        confusion=confusion_matrix(classes, predictions, labels=names),
-        parameters=parameters,
-    )
+            fitted = clone(model).fit(samples[train], classes[train])
+    return {"predictions": fitted.predict(samples[~train]).tolist(), "parameters": parameters}

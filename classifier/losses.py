@@ -1,7 +1,7 @@
-"""What the classifier's training minimises: losses that pass over what nobody labelled.
+"""The losses of the classifier, which ignore unknown labels.
 
-Targets are 0 and 1, and -1 where the label is not known. A prediction may have one more axis, of frames,
-than there are targets; those then have an axis of one in its place.
+Targets are 0 and 1, and -1 where the label is not known. Predictions of frames have one axis more than those of clips;
+their targets have an axis of length one in its place.
 
 References
 ----------
@@ -17,7 +17,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 UNKNOWN = -1.0
-"""Target of a tag whose label is not known."""
+"""Target of a tag whose label is unknown."""
 
 
 @keras.saving.register_keras_serializable("classifier")
@@ -30,15 +30,15 @@ def masked_binary_crossentropy(y_true: keras.KerasTensor, y_pred: keras.KerasTen
 
 @keras.saving.register_keras_serializable("classifier")
 def masked_crossentropy(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-    """Cross-entropy of a choice `[..., classes]`; targets are one-hot, or all 0 where it is not known."""
+    """Cross-entropy over classes `[..., classes]`; targets are one-hot, or all 0 where unknown."""
     return -ops.sum(y_true * ops.log(ops.maximum(y_pred, keras.config.epsilon())), axis=-1)
 
 
 class CooccurrenceLoss(keras.losses.Loss):
-    """Masked binary cross-entropy, plus what it costs to predict tags unlike those that occur with them.
+    """Masked binary cross-entropy, plus a cost for predicting co-occurring tags differently.
 
     With s the sum of a batch's predictions, the cost is `factor * s' L s`: the sum over pairs of tags of
-    how often they occur together times the square of the difference of their sums. Predictions of frames
+    their frequency of co-occurrence times the squared difference of their sums. Predictions of frames
     are averaged over the clip first.
 
     Parameters
@@ -62,7 +62,7 @@ class CooccurrenceLoss(keras.losses.Loss):
 
 
 def cooccurrence_laplacian(targets: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The graph Laplacian of which tags occur together.
+    """The Laplacian of the graph of co-occurring tags.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def cooccurrence_laplacian(targets: NDArray[np.floating]) -> NDArray[np.float32]
 
     Returns
     -------
-    float32 `[tags, tags]`: D - A, where A is the share of clips that have both tags, and D the diagonal
-    of its sums.
+    float32 `[tags, tags]`: D - A, where A is the fraction of clips that have both tags, and D the diagonal
+    matrix of its column sums.
     """
     present = (targets == 1).astype(np.float64)
     adjacency = present.T @ present / len(present)

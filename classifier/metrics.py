@@ -2,24 +2,23 @@
 
 Conventions
 -----------
-- *Predictions* are a table with a row a clip, indexed by file name, and a column in [0, 1] for each tag;
-  *truth* is one of the same shape with 0 and 1.
-- Each coarse category is a *curve* of counts: for every predicted value of at least 0.01, and 1, as
-  threshold, how many true positives, false positives and false negatives there are.
+- *Predictions* are a table with one row per clip, indexed by file name, and one column in [0, 1] per tag;
+  *truth* is a table of the same shape with 0 and 1.
+- Each coarse category is a *curve*: the numbers of true positives, false positives and false negatives at each
+  threshold, which are the predicted values of at least 0.01, and 1.
 - `coarse` compares the coarse tag. `fine` compares tag by tag where the truth is complete; where the
-  uncertain tag X is present in the truth, any tag of the category in the prediction is right.
-- Precision and recall divide by max(count, 0.5). Points are sorted by recall, (0, 1) is put in front and
-  (1, 0) behind, and the area is the trapezoids'. It is not average precision.
+  uncertain tag X is present in the truth, any predicted tag of the category is a true positive.
+- Precision and recall divide by max(count, 0.5). Points are sorted by recall, (0, 1) is prepended and
+  (1, 0) appended, and the area is that of the trapezoids. This is not average precision.
 - *Micro* pools the counts of all categories at each threshold of any category; *macro* is the mean of the
   categories' areas.
-- A category without a single positive has an area of 0 and counts in the macro mean: that is what the
-  formulas give, and what the official program does in fine mode (in coarse mode it crashes). It is named
-  in a warning, since 0 says nothing about the predictions then.
-
-- *lwlrap* is not among the official figures; see `lwlrap`. Confidence intervals are in
+- A category without a single positive has an area of 0 and counts in the macro mean. This follows from the
+  formulas, and the official program does the same in fine mode (in coarse mode it crashes). A warning names it,
+  since its 0 does not depend on the predictions.
+- *lwlrap* is not among the official scores; see `lwlrap`. Confidence intervals are in
   `l3embedding.classifier.bootstrap`.
 
-The results equal those of the official program, which loops over thresholds, to rounding.
+The results equal those of the official program, which loops over thresholds, up to rounding.
 
 References
 ----------
@@ -47,15 +46,15 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level) -> dict[str, Any]:
-    """Judge predictions at one level of the taxonomy.
+    """Evaluate predictions at one level of the taxonomy.
 
     Parameters
     ----------
     predictions
-        A row a clip, indexed by file name; a column for each tag, in [0, 1]. Columns that are not tags
-        are ignored, tags without a column count as 0 with a warning.
+        One row per clip, indexed by file name; one column per tag, in [0, 1]. Columns that are not tags are
+        ignored; tags without a column count as 0, with a warning.
     truth
-        A row a clip, as `l3embedding.data.sonyc_ust.ground_truth` returns it.
+        One row per clip, as `l3embedding.data.sonyc_ust.ground_truth` returns it.
     taxonomy
         The tags.
     level
@@ -63,12 +62,12 @@ def evaluate(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy,
 
     Returns
     -------
-    `micro_auprc`, `micro_f1` (at 0.5), `macro_auprc`, `class_auprc`, a mapping by category, and `lwlrap`.
+    `micro_auprc`, `micro_f1` (at 0.5), `macro_auprc`, `class_auprc` (by category) and `lwlrap`.
 
     Raises
     ------
     InputError
-        A clip is there twice, the clips differ, or a prediction is no number in [0, 1].
+        A clip occurs twice, the clips differ, or a prediction is not a number in [0, 1].
     """
     predictions = checked(predictions, truth, taxonomy, level)
     events = category_events(predictions, truth, taxonomy, level)
@@ -76,7 +75,7 @@ def evaluate(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy,
     areas = {name: float(curve.area()) for name, curve in curves.items()}
     for name, curve in curves.items():
         if curve.true_positives[0] + curve.false_negatives[0] == 0:
-            logger.warning("%s: no clip has %s, so its AUPRC of 0 says nothing", level, name)
+            logger.warning("%s: no clip has %s, so its AUPRC is 0 whatever is predicted", level, name)
     pooled = pool(list(events.values())).curve()
     return {
         "micro_auprc": float(pooled.area(pooled=True)),
@@ -90,56 +89,56 @@ def evaluate(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy,
 def evaluate_proximity(
     predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level, proximity: pd.DataFrame
 ) -> dict[str, dict[str, Any]]:
-    """Judge near and far sources apart.
+    """Evaluate near and far sources separately.
 
-    A category of a clip that has it counts as `near` if any of its tags does, as `far` if any does; among the near
-    ones, the others that have it are left out of this category. Clips without it count on both sides, or there would
-    be no false alarms. (The authors' program leaves them out, too.)
+    A category that is present in a clip is `near` if any of its tags is near, and `far` if any is far. The near
+    scores leave out clips in which the category is present but not near. Clips in which it is absent count in both,
+    or there would be no false positives; the authors' program leaves these out too.
 
     Parameters
     ----------
     predictions, truth, taxonomy, level
-        As `evaluate` takes them.
+        As in `evaluate`.
     proximity
         As `l3embedding.data.sonyc_ust.proximities` returns it.
 
     Returns
     -------
-    `near` and `far`, each with what `evaluate` returns.
+    `near` and `far`, each with the scores of `evaluate`.
     """
     predictions = checked(predictions, truth, taxonomy, level)
     results = {}
     for word in ("near", "far"):
-        seen, said = truth.copy(), predictions.copy()
+        kept_truth, kept = truth.copy(), predictions.copy()
         for category in taxonomy.categories:
             tags = [column for column in (*category.fine_columns, category.uncertain_column) if column]
-            # What is neither true nor predicted is not counted at all.
+            # A true negative changes no count, so this leaves the clip out of the category.
             out = truth[[*tags, category.column]].any(axis=1) & ~(proximity.loc[truth.index, tags] == word).any(axis=1)
-            seen.loc[out, [*tags, category.column]] = 0
-            said.loc[out, [column for column in (*tags, category.column) if column in said]] = 0.0
-        results[word] = evaluate(said, seen, taxonomy, level)
+            kept_truth.loc[out, [*tags, category.column]] = 0
+            kept.loc[out, [column for column in (*tags, category.column) if column in kept]] = 0.0
+        results[word] = evaluate(kept, kept_truth, taxonomy, level)
     return results
 
 
 def lwlrap(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level) -> float:
     """Label-weighted label-ranking average precision; 0 if no clip has any label.
 
-    How many of the labels that rank as high as a true one, or higher, are true themselves; the mean over all true
-    labels. X takes no part. Labels of equal score share the lowest of their ranks.
+    For each true label, the fraction of the labels ranked at least as high that are true themselves; then the mean
+    over all true labels. X is ignored. Labels of equal score share the lowest of their ranks.
 
     References
     ----------
     DCASE 2019 task 2; scikit-learn's `label_ranking_average_precision_score`, clips weighted by their labels.
     """
     precision, labels = label_ranking(predictions, truth, taxonomy, level)
-    # Exactly rounded, so that the order of the clips is irrelevant.
+    # `fsum` rounds once, so the result does not depend on the order of the clips.
     return math.fsum(precision) / max(int(labels.sum()), 1)
 
 
 def label_ranking(
     predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Of each clip the sum of the precisions at its true labels, and how many these are, `[clips]` each."""
+    """For each clip, the sum of the precisions at its true labels and the number of these, `[clips]` each."""
     uncertain = {category.uncertain_column for category in taxonomy.categories}
     columns = [column for column in _columns(taxonomy, level) if column not in uncertain]
     scores, present = predictions[columns].to_numpy(np.float64), truth[columns].to_numpy(bool)
@@ -151,12 +150,12 @@ def label_ranking(
 def curve_table(
     predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, levels: Sequence[Level], points: int = 500
 ) -> pd.DataFrame:
-    """The precision-recall curves as data.
+    """The precision-recall curves as a table.
 
     Returns
     -------
-    Columns `level`, `category` (`micro` is the pooled one), `threshold`, `precision`, `recall`; of each curve at
-    most so many points, evenly spaced among its own.
+    Columns `level`, `category` (`micro`: pooled), `threshold`, `precision`, `recall`; at most `points` rows per
+    curve, evenly spaced among its thresholds.
     """
     rows = []
     for level in levels:
@@ -176,7 +175,7 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises
     ------
     InputError
-        The file is missing, is no table, has no `audio_filename`, or names a clip twice.
+        The file is missing, is not a table, has no column `audio_filename`, or names a clip twice.
     """
     try:
         table = pd.read_csv(path)
@@ -191,7 +190,7 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def has_level(predictions: pd.DataFrame, taxonomy: Taxonomy, level: Level) -> bool:
-    """Say whether predictions have any tag of a level."""
+    """Whether predictions have any tag of a level."""
     return any(column in predictions for column in _columns(taxonomy, level))
 
 
@@ -202,13 +201,7 @@ def _columns(taxonomy: Taxonomy, level: Level) -> list[str]:
 
 
 def checked(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level) -> pd.DataFrame:
-    """Bring the predictions into the truth's order, and refuse what cannot be judged.
-
-    Raises
-    ------
-    InputError
-        A clip is there twice, the clips differ, or a prediction is no number in [0, 1].
-    """
+    """Bring the predictions into the order of the truth; raises as `evaluate` does."""
     for name, table in (("predictions", predictions), ("ground truth", truth)):
         if table.index.has_duplicates:
             raise InputError(f"{table.index[table.index.duplicated()][0]} is in the {name} twice.")

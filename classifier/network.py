@@ -1,9 +1,9 @@
-"""The multi-label classifiers: every frame of a clip goes through the same small network.
+"""The multi-label classifiers of SONYC-UST: every frame of a clip passes through the same small network.
 
-`mil`         multiple-instance learning: AutoPool makes one prediction of those of all frames, and the clip's
-              labels teach that, so that weak labels, of the clip, suffice
-`framewise`   each frame is taught the labels of its clip, and the clip's prediction is the frames' mean, maximum
-              or softmax-weighted mean
+`mil`         multiple-instance learning: AutoPool pools the frames' predictions into the clip's, and the loss compares
+              that with the clip's labels, so that weak labels, per clip, suffice
+`framewise`   the loss compares each frame with the labels of its clip, and the clip's prediction is the mean, maximum
+              or softmax-weighted mean of its frames'
 
 References
 ----------
@@ -13,86 +13,63 @@ and its code, github.com/ksangeeta2429/embedding-approx.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import layers, ops
 
-from l3embedding.classifier.pooling import AggregateFrames, AutoPool, FrameAggregation
+from l3embedding.classifier.pooling import AggregateFrames, AutoPool
 from l3embedding.classifier.scaling import Standardizer, Whitener
-
-ModelType = Literal["mil", "framewise"]
-Optimizer = Literal["adam", "lbfgs"]
+from l3embedding.settings import ClassifierSettings
+from l3embedding.utils.registry import look_up
 
 TAGS, SENSOR, PROXIMITY = "tags", "sensor", "proximity"
-"""The outputs: of the tags, and of the auxiliary tasks."""
+"""The outputs: the tags, and the auxiliary tasks."""
 
 
 @dataclass(frozen=True)
-class ClassifierSettings:
-    """How a classifier is built and trained; the defaults are the paper's.
+class ModelType:
+    """How frames become a clip.
 
     Attributes
     ----------
-    model_type
-        `mil` or `framewise`, see the top of this module.
-    num_hidden_layers, hidden_layer_size
-        Of the network that each frame goes through.
-    dropout
-        Share of a hidden layer's units that are silent in a step.
-    frame_aggregation
-        Of a framewise model.
-    sensor_factor, proximity_factor
-        Weight of the auxiliary losses: which sensor it is, and how near each fine tag's source. 0 leaves the
-        task out.
-    cooccurrence_loss_factor
-        Weight of the co-occurrence loss; 0 leaves it out.
-    optimizer
-        `adam`, by batches; `lbfgs`, by all clips at once.
-    num_epochs, patience
-        Epochs at most, and without improvement before training stops. An epoch of L-BFGS is an iteration.
-    batch_size
-        Clips.
-    learning_rate
-        Adam's.
-    l2_reg
-        L2 regularisation of the kernels.
+    per_frame
+        Whether the loss sees the predictions of the frames, rather than that of the clip.
+    pool
+        Makes the layer that pools the frames' predictions.
     """
 
-    model_type: ModelType = "mil"
-    num_hidden_layers: int = 2
-    hidden_layer_size: int = 128
-    dropout: float = 0.0
-    frame_aggregation: FrameAggregation = "mean"
-    sensor_factor: float = 0.0
-    proximity_factor: float = 0.0
-    cooccurrence_loss_factor: float = 0.0
-    optimizer: Optimizer = "adam"
-    num_epochs: int = 1500
-    patience: int = 1500
-    batch_size: int = 64
-    learning_rate: float = 1e-4
-    l2_reg: float = 1e-5
+    per_frame: bool
+    pool: Callable[[ClassifierSettings], layers.Layer]
+
+
+MODEL_TYPES: Mapping[str, ModelType] = {
+    "mil": ModelType(False, lambda settings: AutoPool(name="autopool")),
+    "framewise": ModelType(
+        True, lambda settings: AggregateFrames(settings.frame_aggregation or "mean", name="aggregation")
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """One network, seen in three ways; they share their weights.
+    """Three models that share one network and its weights.
 
     Attributes
     ----------
     trained
-        Input to all outputs, by name.
-    judged
-        Input to the tags alone, as the loss sees them: of frames for a framewise model. It chooses the epoch, since
-        a sensor that is held out cannot be recognised.
+        Input to all outputs, by name where there is more than one.
+    tags
+        Input to the tags alone, as the loss sees them: per frame for a framewise model. Its loss selects the epoch,
+        since the sensor task cannot generalise to held-out sensors.
     clips
-        Input to one prediction a clip, `[batch, tags]`.
+        Input to one prediction per clip, `[batch, tags]`.
     """
 
     trained: keras.Model
-    judged: keras.Model
+    tags: keras.Model
     clips: keras.Model
 
 
@@ -100,7 +77,8 @@ class Classifier:
 class OnEachFrame(layers.Layer):
     """Apply a network, image to vector, to each frame: `[batch, frames, ...]` to `[batch, frames, d]`.
 
-    Its normalisation stays as it was trained: a batch has few clips, whose frames are much alike.
+    Its batch normalisation stays in inference mode: a batch holds few clips, whose frames are much alike, so its
+    statistics would be poor.
     """
 
     def __init__(self, network: keras.Model, **kwargs: Any) -> None:
@@ -108,10 +86,10 @@ class OnEachFrame(layers.Layer):
         self.network = network
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """The network is built already."""
+        """Do nothing: the network is built already."""
 
     def call(self, frames: keras.KerasTensor) -> keras.KerasTensor:
-        """Apply it."""
+        """Fold the frames into the batch, and back."""
         shape = ops.shape(frames)
         vectors = self.network(ops.reshape(frames, (-1, *frames.shape[2:])), training=False)
         return ops.reshape(vectors, (shape[0], shape[1], self.network.output_shape[-1]))
@@ -121,7 +99,7 @@ class OnEachFrame(layers.Layer):
         return (*input_shape[:2], self.network.output_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` needs."""
+        """Arguments for `from_config`."""
         return super().get_config() | {"network": keras.saving.serialize_keras_object(self.network)}
 
     @classmethod
@@ -146,20 +124,21 @@ def build_classifier(
     Parameters
     ----------
     frame_shape
-        Of one frame: `(d,)`, or what the encoder takes.
+        Shape of one frame: `(d,)`, or the encoder's input shape.
     n_tags
-        Tags that are predicted.
+        Number of tags.
     settings
-        How.
+        Layers, pooling and auxiliary tasks.
     scaling
-        Becomes the first layer, behind the encoder.
+        Becomes the first layer after the encoder.
     encoder
-        A network, frame to embedding, that is trained along.
+        A network, frame to embedding, that is trained together with the classifier.
     context_size
-        Features of the clip that are put beside each frame's.
+        Features of the clip that are concatenated to those of each frame.
     n_sensors, n_proximities
         Size of the auxiliary outputs; those whose factor is 0 are left out.
     """
+    kind = look_up(MODEL_TYPES, settings.model_type, "classifier.model_type")
     frames = keras.Input((None, *frame_shape), name="frames")
     inputs = [frames]
     x = frames if encoder is None else OnEachFrame(encoder, name="encoder")(frames)
@@ -167,28 +146,29 @@ def build_classifier(
     if context_size:
         context = keras.Input((context_size,), name="context")
         inputs.append(context)
-        x = layers.Concatenate(name="with_context")([x, _BesideFrames(name="context_of_frames")([context, x])])
+        x = layers.Concatenate(name="with_context")([x, _RepeatPerFrame(name="context_of_frames")([context, x])])
     for index in range(1, settings.num_hidden_layers + 1):
         x = _dense(settings.hidden_layer_size, "relu", f"hidden_{index}", settings)(x)
         x = layers.Dropout(settings.dropout, name=f"dropout_{index}")(x) if settings.dropout else x
     factors = _auxiliary(x, settings, n_sensors, n_proximities)
-    x = layers.Concatenate(name="with_factors")([x, *map(_flat, factors.values())]) if factors else x
-    tags = _dense(n_tags, "sigmoid", "frame_prediction", settings)(x)
-    if settings.model_type == "mil":
-        clips = judged = AutoPool(name="autopool")(tags)
+    if factors:
+        # The tags are predicted from the auxiliary predictions too, as in the authors' code.
+        x = layers.Concatenate(name="with_factors")([x, *map(_flat, factors.values())])
+    frame_tags = _dense(n_tags, "sigmoid", "frame_prediction", settings)(x)
+    clips = kind.pool(settings)(frame_tags)
+    tags = frame_tags if kind.per_frame else clips
+    if not kind.per_frame:
         factors = {name: AggregateFrames("mean", name=name)(factor) for name, factor in factors.items()}
-    else:
-        clips, judged = AggregateFrames(settings.frame_aggregation, name="aggregation")(tags), tags
-    by_tags = keras.Model(inputs, judged, name=settings.model_type)
+    by_tags = keras.Model(inputs, tags, name=settings.model_type)
     return Classifier(
-        keras.Model(inputs, {TAGS: judged} | factors, name="with_factors") if factors else by_tags,
+        keras.Model(inputs, {TAGS: tags} | factors, name="with_factors") if factors else by_tags,
         by_tags,
-        by_tags if clips is judged else keras.Model(inputs, clips, name="clips"),
+        keras.Model(inputs, clips, name="clips") if kind.per_frame else by_tags,
     )
 
 
 @keras.saving.register_keras_serializable("classifier")
-class _BesideFrames(layers.Layer):
+class _RepeatPerFrame(layers.Layer):
     """Repeat features of a clip `[batch, k]` for each of its frames, `[batch, frames, k]`."""
 
     def call(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
@@ -210,7 +190,7 @@ def _dense(size: int, activation: str, name: str, settings: ClassifierSettings) 
 def _auxiliary(
     x: keras.KerasTensor, settings: ClassifierSettings, n_sensors: int, n_proximities: int
 ) -> dict[str, keras.KerasTensor]:
-    """The auxiliary predictions of each frame; the tags are predicted with them in sight."""
+    """The auxiliary predictions of each frame."""
     factors = {}
     if settings.sensor_factor:
         factors[SENSOR] = _dense(n_sensors, "softmax", "frame_sensor", settings)(x)

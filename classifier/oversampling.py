@@ -1,19 +1,19 @@
 """Oversampling of rare labels: synthetic clips between a clip and one of its neighbours.
 
-Neighbours are near in the mean embedding; what is mixed is the whole sequence of frames. Only the recipe of
-a synthetic clip is kept (two clips and a weight), so that the training set does not grow in memory.
+Neighbours are near in the mean embedding; what is mixed is the whole sequence of frames. Only the recipe of a
+synthetic clip is kept (two clips and a weight), so that the training set does not grow in memory.
 
 `mlsmote`   Charte et al.: for each label that is rarer than the threshold, every clip that has it (a *seed*) is
             mixed with one of its k nearest neighbours among them. A label is present in the synthetic clip if it is
-            in more than half of the seed and these neighbours ("ranking"); it is unknown if seed or neighbour do
-            not know it.
-`lssmote`   the authors' label-set SMOTE: what is too rare is a *set* of labels. A seed is a clip whose labels are
-            a subset of the set; it is mixed with one of the k nearest clips that complete it, so that both
-            together have exactly the set, which is what the synthetic clip is labelled with.
+            present in more than half of the seed and these neighbours ("ranking"); it is unknown if it is unknown
+            for the seed or the neighbour.
+`lssmote`   the authors' label-set SMOTE: here a *set* of labels is too rare. A seed is a clip whose labels are
+            a subset of the set. It is mixed with one of the k nearest clips that complete it: the labels of both
+            together are exactly the set, which is the label set of the synthetic clip.
 
-A label's (or set's) *imbalance ratio* (IRLbl) is the count of the most frequent one over its own. The threshold
-is the mean of all ratios (MeanIR), or a percentile of them. Seeds are taken in order until the ratio has come
-down to it; there are as many passes as `iterations`, each with a threshold of its own.
+The *imbalance ratio* (IRLbl) of a label (or set) is the count of the most frequent one over its own. The threshold
+is the mean of all ratios (MeanIR), or a percentile of them. Seeds are processed in order until the ratio has come
+down to it; there are as many passes as `iterations`, each with its own threshold.
 
 References
 ----------
@@ -25,71 +25,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from l3embedding.classifier.clips import Mixtures
-from l3embedding.utils.errors import InputError
+from l3embedding.utils.registry import look_up
 
 logger = logging.getLogger(__name__)
 
-Oversampling = Literal["none", "mlsmote", "lssmote"]
+Recipe = tuple[int, int, float, NDArray[np.float32]]
+"""Seed, the clip it is mixed with, the seed's weight, and targets `[tags]`."""
 
 NEIGHBOURS = 5
 """Charte's k."""
 
 
-class _Recipes:
-    """Collects synthetic clips."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[int, int, float]] = []
-        self.targets: list[NDArray[np.float32]] = []
-
-    def add(self, seed: int, other: int, weight: float, target: NDArray[np.float32]) -> None:
-        self.rows.append((seed, other, weight))
-        self.targets.append(target)
-
-    def mixtures(self, n_tags: int) -> Mixtures:
-        first, second, weight = zip(*self.rows, strict=True) if self.rows else ((), (), ())
-        return Mixtures(
-            np.array(first, np.int64),
-            np.array(second, np.int64),
-            np.array(weight, np.float32),
-            np.array(self.targets, np.float32).reshape(-1, n_tags),
-        )
-
-
-def threshold_function(threshold_type: str) -> Callable[[NDArray[np.float64]], float]:
-    """What `mean` or `percentile_P` makes of imbalance ratios.
-
-    Raises
-    ------
-    InputError
-        It is neither.
-    """
-    if threshold_type == "mean":
-        return lambda ratios: float(np.mean(ratios))
-    word, _, number = threshold_type.partition("_")
-    try:
-        percentile = float(number)
-    except ValueError:
-        percentile = -1.0
-    if word != "percentile" or not 0 <= percentile <= 100:
-        raise InputError(f"threshold_type {threshold_type!r} is neither mean nor percentile_P with P from 0 to 100.")
-    return lambda ratios: float(np.percentile(ratios, percentile))
-
-
-def imbalance_ratios(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The largest count over each one; NaN where there is none, since nothing can be made of nothing."""
-    counts = np.asarray(counts, np.float64)
-    return np.divide(counts.max(), counts, out=np.full(counts.shape, np.nan), where=counts > 0)
-
-
-def mlsmote(
+def oversample(
+    method: str,
     means: NDArray[np.floating],
     targets: NDArray[np.float32],
     rng: np.random.Generator,
@@ -97,74 +51,102 @@ def mlsmote(
     threshold_type: str = "mean",
     k: int = NEIGHBOURS,
 ) -> Mixtures:
-    """Oversample the clips of rare labels; see the top of this module.
+    """Make synthetic clips of rare labels, or of rare sets of labels.
 
     Parameters
     ----------
+    method
+        One of `METHODS`; see the top of this module.
     means
         Mean embedding of each clip, `[clips, d]`.
     targets
-        0, 1 or -1, float32 `[clips, tags]`.
+        0, 1 or -1 (unknown), float32 `[clips, tags]`.
     rng
-        Chooses neighbours and weights.
+        Draws neighbours and weights.
     iterations
         Passes.
     threshold_type
         `mean` or `percentile_P`.
     k
-        Neighbours among which one is chosen.
+        Neighbours among which one is drawn.
 
     Returns
     -------
-    The synthetic clips; empty if no label is rare.
+    The synthetic clips; empty if nothing is rare.
     """
-    threshold_of = threshold_function(threshold_type)
+    work = look_up(METHODS, method, "classifier.oversample")
+    recipes = [] if work is None else list(work(means, targets, rng, iterations, threshold_type, k))
+    logger.info("%s: %d synthetic clips beside %d", method, len(recipes), len(targets))
+    first, second, weight, mixed = zip(*recipes, strict=True) if recipes else ((), (), (), ())
+    return Mixtures(
+        np.array(first, np.int64),
+        np.array(second, np.int64),
+        np.array(weight, np.float32),
+        np.array(mixed, np.float32).reshape(-1, targets.shape[1]),
+    )
+
+
+def imbalance_threshold(ratios: NDArray[np.float64], threshold_type: str) -> float:
+    """The mean of imbalance ratios, or a percentile: `mean` or `percentile_P`."""
+    if threshold_type == "mean":
+        return float(np.mean(ratios))
+    return float(np.percentile(ratios, float(threshold_type.removeprefix("percentile_"))))
+
+
+def imbalance_ratios(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The largest count over each; NaN where a count is 0, since there is no clip to start from."""
+    counts = np.asarray(counts, np.float64)
+    return np.divide(counts.max(), counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+
+
+def _mlsmote(
+    means: NDArray[np.floating],
+    targets: NDArray[np.float32],
+    rng: np.random.Generator,
+    iterations: int,
+    threshold_type: str,
+    k: int,
+) -> Iterator[Recipe]:
     present = targets == 1
     counts = present.sum(axis=0).astype(np.float64)
-    recipes = _Recipes()
     for _ in range(iterations):
         ratios = imbalance_ratios(counts)
         if np.isnan(ratios).all():
             break
-        threshold = threshold_of(ratios[~np.isnan(ratios)])
+        threshold = imbalance_threshold(ratios[~np.isnan(ratios)], threshold_type)
         for label in range(targets.shape[1]):
             bag = np.flatnonzero(present[:, label])
             if len(bag) < 2:
                 continue
-            neighbours = _neighbours(means[bag], k)
-            for seed, near in zip(bag, bag[neighbours], strict=True):
+            # Asked without points, scikit-learn does not count a point among its own neighbours.
+            search = NearestNeighbors(n_neighbors=min(k, len(bag) - 1)).fit(means[bag])
+            for seed, near in zip(bag, bag[search.kneighbors(return_distance=False)], strict=True):
                 if imbalance_ratios(counts)[label] <= threshold:
                     break
                 other = rng.choice(near)
-                target = _ranked(targets[[seed, *near]])
+                ranking = [seed, *near]
+                target = (present[ranking].sum(axis=0) > len(ranking) / 2).astype(np.float32)
                 target[(targets[[seed, other]] < 0).any(axis=0)] = -1
-                recipes.add(seed, other, rng.random(), target)
+                yield int(seed), int(other), rng.random(), target
                 counts += target == 1
-    logger.info("MLSMOTE: %d synthetic clips beside %d", len(recipes.rows), len(targets))
-    return recipes.mixtures(targets.shape[1])
 
 
-def lssmote(
+def _lssmote(
     means: NDArray[np.floating],
     targets: NDArray[np.float32],
     rng: np.random.Generator,
-    iterations: int = 1,
-    threshold_type: str = "mean",
-    k: int = NEIGHBOURS,
-) -> Mixtures:
-    """Oversample rare sets of labels; parameters as of `mlsmote`, see the top of this module.
-
-    A clip of which a label is not known takes no part.
-    """
-    threshold_of = threshold_function(threshold_type)
+    iterations: int,
+    threshold_type: str,
+    k: int,
+) -> Iterator[Recipe]:
+    """Clips with an unknown label take no part, since their label set is unknown."""
     clips_of: dict[frozenset[int], list[int]] = {}
     for clip in np.flatnonzero((targets >= 0).all(axis=1)):
         clips_of.setdefault(frozenset(np.flatnonzero(targets[clip] == 1).tolist()), []).append(int(clip))
     names = sorted(clips_of, key=sorted)
     counts = np.array([len(clips_of[name]) for name in names], np.float64)
-    recipes = _Recipes()
     for _ in range(iterations if len(names) > 1 else 0):
-        threshold = threshold_of(imbalance_ratios(counts))
+        threshold = imbalance_threshold(imbalance_ratios(counts), threshold_type)
         for index, wanted in enumerate(names):
             target = np.isin(np.arange(targets.shape[1]), list(wanted)).astype(np.float32)
             for seed, partners in _completions(wanted, clips_of):
@@ -172,10 +154,15 @@ def lssmote(
                     break
                 distance = np.square(means[partners] - means[seed]).sum(axis=1)
                 other = rng.choice(partners[np.argsort(distance, kind="stable")[:k]])
-                recipes.add(seed, other, rng.random(), target)
+                yield seed, int(other), rng.random(), target
                 counts[index] += 1
-    logger.info("LSSMOTE: %d synthetic clips beside %d", len(recipes.rows), len(targets))
-    return recipes.mixtures(targets.shape[1])
+
+
+METHODS: Mapping[str, Callable[..., Iterator[Recipe]] | None] = {
+    "none": None,
+    "mlsmote": _mlsmote,
+    "lssmote": _lssmote,
+}
 
 
 def _completions(
@@ -189,15 +176,3 @@ def _completions(
             partners = np.array([clip for clip in completing if clip != seed], np.int64)
             if len(partners):
                 yield seed, partners
-
-
-def _neighbours(means: NDArray[np.floating], k: int) -> NDArray[np.int64]:
-    """The nearest others of each clip, `[clips, at most k]`."""
-    k = min(k, len(means) - 1)
-    # Asked without points, it does not count a point among its own neighbours.
-    return NearestNeighbors(n_neighbors=k).fit(means).kneighbors(return_distance=False)
-
-
-def _ranked(targets: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The labels that more than half of some clips have."""
-    return ((targets == 1).sum(axis=0) > len(targets) / 2).astype(np.float32)

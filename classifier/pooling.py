@@ -1,21 +1,34 @@
-"""Pooling the predictions of frames into one of their clip."""
+"""Pooling of frame predictions into one prediction per clip."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 from keras import ops
 
-FrameAggregation = Literal["max", "mean", "softmax"]
+from l3embedding.utils.registry import look_up
+
+
+def _softmax_mean(predictions: keras.KerasTensor, axis: int) -> keras.KerasTensor:
+    """The mean, weighted by the softmax of the predictions themselves."""
+    return ops.sum(ops.softmax(predictions, axis=axis) * predictions, axis=axis)
+
+
+AGGREGATIONS: Mapping[str, Callable[..., keras.KerasTensor]] = {
+    "max": ops.max,
+    "mean": ops.mean,
+    "softmax": _softmax_mean,
+}
 
 
 @keras.saving.register_keras_serializable("classifier")
 class AutoPool(keras.layers.Layer):
-    """Pool `[batch, frames, classes]` over frames with softmax weights of learned sharpness.
+    """Pool `[batch, frames, classes]` over frames with softmax weights of trainable sharpness.
 
-    A class's alpha is 0 for the mean and grows towards the maximum; it starts at 1 and stays
-    non-negative, so that it never turns to the minimum.
+    A class's alpha is 0 for the mean and grows towards the maximum. It starts at 1 and is constrained to be
+    non-negative, since below 0 pooling would tend to the minimum.
 
     References
     ----------
@@ -41,28 +54,26 @@ class AutoPool(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("classifier")
 class AggregateFrames(keras.layers.Layer):
-    """Pool `[batch, frames, ...]` over frames without learning how.
+    """Pool `[batch, frames, ...]` over frames in a fixed way, one of `AGGREGATIONS`.
 
-    Parameters
-    ----------
-    how
-        `mean`, `max`, or `softmax`: the mean weighted by the softmax of the predictions themselves.
+    Raises
+    ------
+    InputError
+        The way is unknown.
     """
 
-    def __init__(self, how: FrameAggregation = "mean", **kwargs: Any) -> None:
+    def __init__(self, how: str = "mean", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.how = how
+        self.how, self._aggregate = how, look_up(AGGREGATIONS, how, "classifier.frame_aggregation")
 
     def call(self, predictions: keras.KerasTensor) -> keras.KerasTensor:
         """Pool."""
-        if self.how == "softmax":
-            return ops.sum(ops.softmax(predictions, axis=1) * predictions, axis=1)
-        return (ops.max if self.how == "max" else ops.mean)(predictions, axis=1)
+        return self._aggregate(predictions, axis=1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """`[batch, classes]`."""
+        """`[batch, ...]`."""
         return (input_shape[0], *input_shape[2:])
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` needs."""
+        """Arguments for `from_config`."""
         return super().get_config() | {"how": self.how}

@@ -1,7 +1,7 @@
-"""What happens to an embedding before the classifier learns anything: standardising, whitening.
+"""Standardising and whitening of embeddings before the classifier.
 
 Both are fitted on the frames of the training clips and become a layer of the network. The features
-themselves are never copied, so that they can stay in memory once, in float16.
+themselves are never copied, so they are held in memory once, in float16.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from l3embedding.settings import ClassifierSettings
 from l3embedding.utils.errors import InputError
 
 _CHUNK_CLIPS = 256
@@ -22,27 +23,22 @@ _CHUNK_CLIPS = 256
 
 @dataclass(frozen=True)
 class Standardizer:
-    """Subtracts the mean and divides by the spread of each embedding dimension, float32 `[d]` each."""
+    """Subtracts the mean of each embedding dimension and divides by its standard deviation, float32 `[d]` each."""
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
 
     @classmethod
     def fit(cls, features: NDArray[np.floating]) -> Standardizer:
-        """Measure features `[clips, frames, d]`; the scale of a constant dimension is 1."""
-        n = features.shape[0] * features.shape[1]
-        mean = sum(chunk.sum(axis=0) for chunk in _chunks(features)) / n
+        """Fit to the frames of features `[clips, frames, d]`; the scale of a constant dimension is 1."""
+        n, mean = _count_and_mean(features)
         spread = np.sqrt(sum(np.square(chunk - mean).sum(axis=0) for chunk in _chunks(features)) / n)
-        # The rounding of a constant's mean is no spread.
+        # The mean of a constant is rounded, so its deviation is not quite 0.
         scale = np.where(spread > 1e-7 * np.abs(mean), spread, 1)
         return cls(mean.astype(np.float32), scale.astype(np.float32))
 
-    def transform(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Standardise features `[..., d]`."""
-        return ((features - self.mean) / self.scale).astype(np.float32)
-
     def layer(self) -> keras.layers.Layer:
-        """The same as a layer."""
+        """The layer that does this."""
         return FixedScaling(self.mean, self.scale, name="standardization")
 
 
@@ -63,16 +59,16 @@ class Whitener:
 
     @classmethod
     def fit(cls, features: NDArray[np.floating], components: int | None, standardizer: Standardizer | None) -> Whitener:
-        """Fit on the frames of features `[clips, frames, d]`, standardised first if a standardizer is given.
+        """Fit to the frames of features `[clips, frames, d]`.
 
         Parameters
         ----------
         features
-            The training clips'.
+            Features of the training clips.
         components
-            How many; by default as many as the frames span.
+            Number of components; by default the number of dimensions that the frames span.
         standardizer
-            Fitted on the same features.
+            Fitted to the same features; if given, the frames are standardised first.
 
         Raises
         ------
@@ -81,8 +77,7 @@ class Whitener:
         """
         size = features.shape[-1]
         scale = np.ones(size) if standardizer is None else standardizer.scale.astype(np.float64)
-        n = features.shape[0] * features.shape[1]
-        mean = sum(chunk.sum(axis=0) for chunk in _chunks(features)) / n
+        n, mean = _count_and_mean(features)
         covariance = np.zeros((size, size))
         for chunk in _chunks(features):
             centred = (chunk - mean) / scale
@@ -96,32 +91,26 @@ class Whitener:
                 f"(of {size})."
             )
         kept = components or spanned
-        # The sign of a direction is arbitrary: its largest entry is positive.
+        # The sign of a direction is arbitrary and varies between LAPACK builds; its largest entry becomes positive.
         largest = directions[np.abs(directions).argmax(axis=0), np.arange(size)]
         kernel = directions * np.sign(largest) / scale[:, np.newaxis]
         kernel = kernel[:, :kept] / np.sqrt(variances[:kept])
         return cls(mean.astype(np.float32), kernel.astype(np.float32))
 
-    def transform(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Whiten features `[..., d]`, `[..., components]`."""
-        return (features - self.mean) @ self.kernel
-
     def layer(self) -> keras.layers.Layer:
-        """The same as a layer."""
+        """The layer that does this."""
         return FixedProjection(self.mean, self.kernel, name="whitening")
 
 
-def fit_scaling(
-    features: NDArray[np.floating], standardize: bool, pca: bool, components: int | None = None
-) -> Standardizer | Whitener | None:
-    """Fit what the options ask for; whitening contains the standardising that goes before it."""
-    standardizer = Standardizer.fit(features) if standardize else None
-    return Whitener.fit(features, components, standardizer) if pca else standardizer
+def fit_scaling(features: NDArray[np.floating], settings: ClassifierSettings) -> Standardizer | Whitener | None:
+    """Fit the scaling that the settings ask for; whitening includes the standardising that precedes it."""
+    standardizer = Standardizer.fit(features) if settings.standardize else None
+    return Whitener.fit(features, settings.pca_components, standardizer) if settings.pca else standardizer
 
 
 @keras.saving.register_keras_serializable("classifier")
 class FixedScaling(keras.layers.Layer):
-    """`(x - mean) / scale`, which is not trained."""
+    """`(x - mean) / scale`, not trained."""
 
     def __init__(self, mean: Any, scale: Any, **kwargs: Any) -> None:
         super().__init__(**{"trainable": False} | kwargs)
@@ -132,17 +121,17 @@ class FixedScaling(keras.layers.Layer):
         return (x - self._mean) * (1 / self._scale)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """That of the input."""
+        """The shape of the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` needs."""
+        """Arguments for `from_config`."""
         return super().get_config() | {"mean": self._mean.tolist(), "scale": self._scale.tolist()}
 
 
 @keras.saving.register_keras_serializable("classifier")
 class FixedProjection(keras.layers.Layer):
-    """`(x - mean) @ kernel`, which is not trained."""
+    """`(x - mean) @ kernel`, not trained."""
 
     def __init__(self, mean: Any, kernel: Any, **kwargs: Any) -> None:
         super().__init__(**{"trainable": False} | kwargs)
@@ -157,11 +146,16 @@ class FixedProjection(keras.layers.Layer):
         return (*input_shape[:-1], self._kernel.shape[1])
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` needs."""
+        """Arguments for `from_config`."""
         return super().get_config() | {"mean": self._mean.tolist(), "kernel": self._kernel.tolist()}
 
 
+def _count_and_mean(features: NDArray[np.floating]) -> tuple[int, NDArray[np.float64]]:
+    n = features.shape[0] * features.shape[1]
+    return n, np.asarray(sum(chunk.sum(axis=0) for chunk in _chunks(features)) / n)
+
+
 def _chunks(features: NDArray[np.floating]) -> Iterator[NDArray[np.float64]]:
-    """Frames in float64 `[n, d]`, a few clips at a time; every frame counts alike, whatever its clip."""
+    """Frames in float64 `[n, d]`, a few clips at a time, since all of them would not fit."""
     for start in range(0, len(features), _CHUNK_CLIPS):
         yield features[start : start + _CHUNK_CLIPS].reshape(-1, features.shape[-1]).astype(np.float64)

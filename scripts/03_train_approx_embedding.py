@@ -6,135 +6,130 @@ import logging
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import keras
 import pandas as pd
 
-from l3embedding.cli.program import run_stage
-from l3embedding.data.shards import SPLITS
+from l3embedding.cli.program import Job, Results, run_stage
+from l3embedding.data.shards import SPLITS, TEACHER_KEY, dataset_shape, embedding_keys, require_shards
 from l3embedding.distillation.devices import find_devices
 from l3embedding.distillation.pairs import Pairs, ShardPair, load_pairs, match_shards
-from l3embedding.distillation.training import (
-    TrainingSettings,
-    build_student,
-    continue_training,
-    mean_prediction_loss,
-    set_weights,
-    train_student,
-)
+from l3embedding.distillation.training import build_student, continue_training, mean_prediction_loss, train_student
 from l3embedding.embedding import load_model
 from l3embedding.export.model_card import write_model_card
-from l3embedding.jobs.folder import CONFIG
+from l3embedding.jobs.folder import CONFIG, ancestors
 from l3embedding.jobs.stopping import stop_deferred
 from l3embedding.models.frontend import InputRepresentation, student_representation
 from l3embedding.models.networks import model_size
 from l3embedding.models.teachers import KerasEmbeddingModel
-from l3embedding.settings import PAPER_STUDENTS
+from l3embedding.settings import DistillationSettings, ReductionSettings, StudentSettings, TeacherSettings
+from l3embedding.training import Callbacks, assign_all
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import read_json
 
 logger = logging.getLogger(__name__)
 
 
-def train(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
+def train(
+    job: Job,
+    student: StudentSettings,
+    distillation: DistillationSettings,
+    reduction: ReductionSettings,
+    teacher: TeacherSettings,
+    random_state: int,
+) -> Results:
     """Pair audio with targets, and train; see `l3embedding.distillation.training`."""
-    shards = _match(parameters, inputs)
-    representation = student_representation(
-        parameters.asr, parameters.num_mels, parameters.num_dft, parameters.hop_len, parameters.fmax
-    )
-    filters = _filters(parameters, shards["train"][0])
-    devices = find_devices(output_dir / "resume")
-    if "continue_from" in inputs and devices.is_chief:
-        _continue(inputs["continue_from"], output_dir, parameters.distillation_loss)
-    pairs = {split: load_pairs(shards[split], representation, output_dir / "features" / split) for split in SPLITS}
+    shards = _match_shards(job.inputs, student.dim, reduction.mode)
+    key = shards["train"][0].key
+    representation = student_representation(student)
+    devices = find_devices(job.folder / "tasks")
+    if "continue_from" in job.inputs and devices.is_chief:
+        _continue(job.inputs["continue_from"], job.folder, distillation.loss)
+    features = job.folder / "features"
+    pairs = {split: load_pairs(shards[split], representation, features / split) for split in SPLITS}
     with devices.scope():
-        network = build_student(
-            representation, filters, parameters.student_head, pairs["train"], parameters.random_state
-        )
-        if parameters.initial_student is not None:
-            _initialize(network, representation, parameters)
-    settings = TrainingSettings(**{each.name: getattr(parameters, each.name) for each in fields(TrainingSettings)})
-    parameters.track.note(
-        embedding_key=shards["train"][0].key, embedding_size=shards["train"][0].embedding_size, gpus=devices.gpus
-    )
+        network = build_student(student, pairs["train"], random_state)
+        if distillation.initial_student is not None:
+            _initialize(network, representation, distillation.initial_student, teacher.weights_dirs)
+    job.track.note(embedding_key=key, embedding_size=student.dim, gpus=devices.gpus)
     with stop_deferred() as should_stop:
+        callbacks = Callbacks(job.track.epoch, should_stop=should_stop)
         history = train_student(
             network,
             representation,
             pairs["train"],
             pairs["validate"],
-            settings,
-            output_dir,
-            should_stop,
+            distillation,
+            random_state,
+            job.folder,
+            callbacks,
             devices,
-            parameters.track.epoch,
         )
     if not devices.is_chief:
         return {}
-    # The images are quickly made again and take more room than all else.
-    shutil.rmtree(output_dir / "features")
-    results = _results(history, pairs, shards["train"][0].key) | model_size(network)._asdict()
-    write_model_card(output_dir, vars(parameters), inputs, results)
+    # The images take more room than all else, and are quickly computed again.
+    shutil.rmtree(features)
+    results = _results(history, pairs, key) | model_size(network)._asdict()
+    parameters = {
+        "student": student.signed(),
+        "distillation": distillation.signed(),
+        "random_state": random_state,
+    }
+    write_model_card(job.folder, parameters, list(ancestors(job.inputs)), results)
     return results
 
 
-def _match(parameters: SimpleNamespace, inputs: Mapping[str, Path]) -> dict[str, list[ShardPair]]:
-    """Pair the shards of both splits."""
-    embedding_dir = inputs.get("embedding_dir") if parameters.approx_mode != "mse" else None
-    if parameters.approx_mode != "mse" and embedding_dir is None:
-        raise InputError(f"--embedding-dir is missing; approx_mode {parameters.approx_mode} needs reduced shards.")
+def dimension_of_targets(inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """The student's dimension where the command line does not give it: that of the targets."""
+    if "embedding_dir" not in inputs:
+        _, size = dataset_shape(require_shards(inputs["audio_dir"] / "train")[0], TEACHER_KEY)
+    else:
+        shard = require_shards(inputs["embedding_dir"] / "train")[0]
+        _, size = dataset_shape(shard, embedding_keys(shard)[0])
+    return {"student": {"dim": size}}
+
+
+def _match_shards(inputs: Mapping[str, Path], dim: int, mode: str) -> dict[str, list[ShardPair]]:
+    """Pair the shards of both splits; without a reduction, the targets are the teacher's embeddings."""
+    embedding_dir = inputs.get("embedding_dir") if mode != "mse" else None
+    if mode != "mse" and embedding_dir is None:
+        raise InputError(f"--embedding-dir is missing; reduction.mode: {mode} needs reduced shards.")
     shards = {
         split: match_shards(inputs["audio_dir"] / split, embedding_dir and embedding_dir / split) for split in SPLITS
     }
-    size = shards["train"][0].embedding_size
-    if parameters.student not in (None, size):
+    if (size := shards["train"][0].embedding_size) != dim:
         raise InputError(
-            f"The targets in {embedding_dir or inputs['audio_dir']} have {size} dimensions, "
-            f"not the student's {parameters.student}."
+            f"The targets in {embedding_dir or inputs['audio_dir']} have {size} dimensions, not the student's {dim}."
         )
     return shards
 
 
-def _filters(parameters: SimpleNamespace, shard: ShardPair) -> tuple[int, ...]:
-    """The filters that the parameters say, or those of the paper's student of this dimension."""
-    size = shard.embedding_size
-    filters = parameters.student_filters or PAPER_STUDENTS.get(size)
-    if filters is None:
-        raise InputError(
-            f"The targets have {size} dimensions, as none of the paper's students; give --student-filters."
-        )
-    if filters[-1] != size:
-        raise InputError(f"--student-filters end in {filters[-1]}, but the targets have {size} dimensions.")
-    return tuple(filters)
-
-
-def _initialize(network: keras.Model, representation: InputRepresentation, parameters: SimpleNamespace) -> None:
+def _initialize(
+    network: keras.Model, representation: InputRepresentation, name: str, weights_dirs: tuple[str, ...]
+) -> None:
     """Start from another student's weights."""
-    name = parameters.initial_student
-    initial = load_model(name, search=parameters.weights_dirs)
+    initial = load_model(name, search=weights_dirs)
     if not isinstance(initial, KerasEmbeddingModel):
-        raise InputError(f"initial_student {name} is no Keras network, and has no weights to start from.")
+        raise InputError(f"initial_student {name} is not a Keras network, so it has no weights to start from.")
     if initial.representation != representation:
-        raise InputError(f"initial_student {name} hears {initial.representation}, not {representation}.")
-    set_weights(network, initial.network, f"initial_student {name}")
+        raise InputError(f"initial_student {name} expects {initial.representation}, not {representation}.")
+    assign_all(network.weights, initial.network.get_weights(), f"initial_student {name}")
     logger.info("starting from the weights of %s", initial.name)
 
 
-def _continue(earlier: Path, output_dir: Path, loss: str) -> None:
-    """Go on with an earlier run's training, whose best loss must be of the same kind."""
-    said = read_json(earlier / CONFIG)["parameters"]["distillation_loss"]
-    if said != loss:
-        raise InputError(f"{earlier} was trained by distillation_loss {said}, which {loss} cannot be compared with.")
-    continue_training(earlier, output_dir)
-    logger.info("going on with the training in %s", earlier)
+def _continue(earlier: Path, folder: Path, loss: str) -> None:
+    """Continue an earlier run's training, whose best loss must be of the same kind."""
+    before = read_json(earlier / CONFIG)["parameters"].get("distillation", {}).get("loss", loss)
+    if before != loss:
+        raise InputError(f"{earlier} was trained with distillation.loss {before}, which is not comparable with {loss}.")
+    continue_training(earlier, folder)
+    logger.info("continuing the training in %s", earlier)
 
 
 def _results(history: pd.DataFrame, pairs: Mapping[str, Pairs], key: str) -> dict[str, Any]:
-    best = history.loc[history["valid_loss"].idxmin()]
+    best = history.iloc[int(history["valid_loss"].to_numpy().argmin())]
     return {
         "embedding_key": key,
         "train_frames": len(pairs["train"]),
@@ -150,4 +145,4 @@ def _results(history: pd.DataFrame, pairs: Mapping[str, Pairs], key: str) -> dic
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage("03-train-approx-embedding", train))
+    sys.exit(run_stage("03-train-approx-embedding", train, defaults=dimension_of_targets))

@@ -1,23 +1,31 @@
-"""Stage 06: train and judge a classifier on the embeddings."""
+"""Stage 06: train a classifier on the embeddings, and evaluate it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-from l3embedding.cli.program import run_stage
+from l3embedding.cli.program import Job, Results, run_stage
 from l3embedding.data.datasets import DATASETS
 from l3embedding.downstream.folds import classify_by_folds
 from l3embedding.downstream.sonyc_ust import classify_sonyc_ust
+from l3embedding.jobs.stopping import stop_deferred
+from l3embedding.settings import ClassifierSettings, CnnSettings, DatasetSettings, FoldsSettings, StudentSettings
 
 
-def classify(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
-    """Train and judge on SONYC-UST, or on a data set with folds."""
-    work = classify_by_folds if DATASETS[parameters.dataset].has_folds else classify_sonyc_ust
-    return work(parameters, inputs, output_dir)
+def classify(
+    job: Job,
+    dataset: DatasetSettings,
+    representation: str,
+    classifier: ClassifierSettings,
+    folds: FoldsSettings,
+    cnn: CnnSettings,
+    student: StudentSettings,
+    seed: int,
+) -> Results:
+    """Train and evaluate on SONYC-UST, or on a data set with folds."""
+    if DATASETS[dataset.name].has_folds:
+        return classify_by_folds(job.inputs, job.folder, dataset, representation, folds, cnn, student, seed)
+    return classify_sonyc_ust(job.inputs, job.folder, dataset, classifier, seed, job.track.epoch, stop_deferred)
 
 
 if __name__ == "__main__":

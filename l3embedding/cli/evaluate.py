@@ -1,45 +1,45 @@
-"""Judge a table of predictions by the metrics of DCASE 2020 task 5."""
+"""The command `sea evaluate`: a table of predictions, scored by the metrics of DCASE 2020 task 5."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from l3embedding.classifier.bootstrap import confidence_intervals
-from l3embedding.classifier.metrics import evaluate, evaluate_proximity, has_level, read_predictions
 from l3embedding.cli.program import say_errors, start_logging
-from l3embedding.data.sonyc_ust import ground_truth, proximities, read_annotations, read_taxonomy
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 
+_SCORES = ("micro_auprc", "micro_f1", "macro_auprc", "lwlrap")
+
+
+def add_command(commands: Any) -> None:
+    """Add `evaluate` to the parser of `sea`."""
+    description = evaluate_files.__doc__
+    _add_arguments(commands.add_parser("evaluate", help="score predictions of SONYC-UST", description=description))
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write OUT_DIR/evaluation.json; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("predictions", metavar="PREDICTIONS.csv", type=Path)
-    parser.add_argument("annotations", metavar="ANNOTATIONS.csv", type=Path)
-    parser.add_argument("taxonomy", metavar="TAXONOMY.yaml", type=Path)
-    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path)
-    parser.add_argument("--split", default="validate", help="which split is judged (default: %(default)s)")
-    parser.add_argument(
-        "--bootstrap", metavar="N", type=int, default=0, help="bound each figure by N resamplings of the clips (95 %%)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the resamplings (default: %(default)s)")
-    parser.add_argument("--proximity", action="store_true", help="judge near and far sources apart, too")
-    arguments = parser.parse_args(argv)
+    """Run the command by itself; returns the exit status."""
+    arguments = _add_arguments(argparse.ArgumentParser(description=evaluate_files.__doc__)).parse_args(argv)
     start_logging()
-    return say_errors(lambda: write_json(arguments.out_dir / "evaluation.json", _evaluate_files(arguments)))
+    return say_errors(lambda: evaluate_files(arguments))
 
 
-def _evaluate_files(arguments: argparse.Namespace) -> dict[str, Any]:
+def evaluate_files(arguments: argparse.Namespace) -> None:
+    """Print the scores of predictions by the metrics of DCASE 2020 task 5, and write OUT_DIR/evaluation.json."""
+    import numpy as np
+
+    from l3embedding.classifier.bootstrap import confidence_intervals
+    from l3embedding.classifier.counts import Level
+    from l3embedding.classifier.metrics import evaluate, evaluate_proximity, has_level, read_predictions
+    from l3embedding.data.sonyc_ust import ground_truth, proximities, read_annotations, read_taxonomy
+
     taxonomy = read_taxonomy(arguments.taxonomy)
     annotations = read_annotations(arguments.annotations, taxonomy)
     truth = ground_truth(annotations, taxonomy, arguments.split)
@@ -49,9 +49,10 @@ def _evaluate_files(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.proximity and near is None:
         raise InputError(f"{arguments.annotations} has no column that ends in _proximity.")
     results: dict[str, Any] = {}
-    for level in ("fine", "coarse"):
+    levels: tuple[Level, ...] = ("fine", "coarse")
+    for level in levels:
         if not has_level(predictions, taxonomy, level):
-            logger.warning("%s holds no %s predictions; they are not judged", arguments.predictions, level)
+            logger.warning("%s has no %s predictions; they are not evaluated", arguments.predictions, level)
             results[level] = None
             continue
         results[level] = evaluate(predictions, truth, taxonomy, level)
@@ -62,7 +63,49 @@ def _evaluate_files(arguments: argparse.Namespace) -> dict[str, Any]:
             )
         if near is not None:
             results[f"{level}_by_proximity"] = evaluate_proximity(predictions, truth, taxonomy, level, near)
-    return results
+    path = arguments.out_dir / "evaluation.json"
+    write_json(path, results)
+    print(score_table(results), f"\n{len(truth)} clips of the split {arguments.split}; all scores: {path}", sep="\n")
+
+
+def score_table(results: Mapping[str, Any]) -> str:
+    """Lay out the scores of each level, and the AUPRC of its categories, with intervals where there are any."""
+    columns: dict[str, dict[str, str]] = {}
+    for level in ("coarse", "fine"):
+        if results[level] is not None:
+            columns[level] = _cells(results[level], results.get(f"{level}_interval"))
+        for word, scores in results.get(f"{level}_by_proximity", {}).items():
+            columns[f"{level}, {word}"] = _cells(scores, None)
+    rows = list(dict.fromkeys(name for cells in columns.values() for name in cells))
+    table = [["", *columns], *([row, *(cells[row] for cells in columns.values())] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cells(scores: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> dict[str, str]:
+    cells = {}
+    for source, names in ((scores, _SCORES), (scores["class_auprc"], tuple(scores["class_auprc"]))):
+        bounds = intervals if intervals is None or source is scores else intervals["class_auprc"]
+        for name in names:
+            interval = "" if bounds is None else " [{:.4f}, {:.4f}]".format(*bounds[name])
+            cells[name if source is scores else f"AUPRC of {name}"] = f"{source[name]:.4f}{interval}"
+    return cells
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.set_defaults(action=evaluate_files)
+    parser.add_argument("predictions", metavar="PREDICTIONS.csv", type=Path)
+    parser.add_argument("annotations", metavar="ANNOTATIONS.csv", type=Path)
+    parser.add_argument("taxonomy", metavar="TAXONOMY.yaml", type=Path)
+    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path)
+    parser.add_argument("--split", default="validate", help="the split to evaluate on (default: %(default)s)")
+    parser.add_argument(
+        "--bootstrap", metavar="N", type=int, default=0, help="95 %% confidence intervals from N resamplings of clips"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resamplings (default: %(default)s)")
+    parser.add_argument("--proximity", action="store_true", help="also evaluate near and far sources separately")
+    return parser
 
 
 if __name__ == "__main__":

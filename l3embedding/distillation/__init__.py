@@ -1,1 +1,1 @@
-"""A student learns to produce phi(teacher(x)) from x."""
+"""Training the student to produce phi(teacher(x)) from x."""

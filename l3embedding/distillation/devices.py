@@ -1,8 +1,8 @@
-"""Where a student is trained: on one device, on all GPUs of a machine, or on those of several machines.
+"""Training on one device, on all GPUs of a machine, or on those of several machines.
 
-One device is Keras' own business, on any backend. Several are TensorFlow's: each holds a copy of the
-network, takes its part of every batch, and they add up their gradients. Machines find each other
-through files in a folder that all of them see, as Slurm's nodes do.
+Keras itself trains on one device, with any backend. Several need TensorFlow: each device holds a copy of the network
+and computes its part of every batch, and the gradients are added up. Machines find each other through files in a
+folder that all of them can read, as Slurm's nodes can.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
+from l3embedding.training import Arrays, Row, Step, on_batch
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path, make_folder
 
@@ -30,25 +30,22 @@ if typing.TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Step = Callable[[NDArray[np.float32], NDArray[np.float32]], dict[str, float]]
-"""Takes images and targets of a batch; returns its loss and metrics."""
-
 _MEET_S = 600.0
-"""How long tasks wait for each other; the slowest node may still be loading its modules."""
+"""Time that tasks wait for each other, s; the slowest node may still be loading its modules."""
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What trains.
+    """The devices to train on.
 
     Attributes
     ----------
     strategy
         TensorFlow's, for several devices; None for one.
     is_chief
-        Whether this process writes the results. Of several, exactly one does.
+        Whether this process writes the results. Exactly one does.
     gpus
-        How many of them are GPUs.
+        Number of GPUs among them.
     """
 
     strategy: tf.distribute.Strategy | None = None
@@ -57,15 +54,15 @@ class Devices:
 
     @property
     def count(self) -> int:
-        """How many there are, on all machines."""
+        """Number of devices, on all machines."""
         return self.strategy.num_replicas_in_sync if self.strategy else 1
 
     def scope(self) -> AbstractContextManager[object]:
-        """Within it networks are built and compiled, so that every device has a copy."""
+        """Scope to build and compile networks in, so that every device has a copy."""
         return self.strategy.scope() if self.strategy else nullcontext()
 
     def steps(self, network: keras.Model) -> tuple[Step, Step]:
-        """Make the steps that train and that judge a compiled network.
+        """Make the steps that train and evaluate a compiled network.
 
         Raises
         ------
@@ -73,13 +70,16 @@ class Devices:
             From a step: the batch cannot be shared equally.
         """
         if self.strategy is None:
-            return _floats(network.train_on_batch), _floats(network.test_on_batch)
+            return on_batch(network.train_on_batch), on_batch(network.test_on_batch)
         with self.strategy.scope():
-            # The variables of optimizer and metrics must be there before a step is traced.
+            # The variables of optimizer and metrics must exist before a step is traced.
             network.optimizer.build(network.trainable_variables)
             inputs = [np.zeros((self.count, *each.shape[1:]), np.float32) for each in (network.input, network.output)]
             _run_replicas(self.strategy, network.test_step, network)(*inputs)
-        return tuple(_run_replicas(self.strategy, step, network) for step in (network.train_step, network.test_step))
+        return (
+            _run_replicas(self.strategy, network.train_step, network),
+            _run_replicas(self.strategy, network.test_step, network),
+        )
 
 
 ONE_DEVICE = Devices()
@@ -91,12 +91,12 @@ def find_devices(folder: Path) -> Devices:
     Parameters
     ----------
     folder
-        Seen by all tasks, where they leave their addresses.
+        Readable by all tasks; they write their addresses there.
     """
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
     if keras.backend.backend() != "tensorflow":
         if tasks > 1:
-            raise InputError(f"Keras' {keras.backend.backend()} backend trains in one task here; ask for one.")
+            raise InputError(f"Keras' {keras.backend.backend()} backend trains in one task only; request one.")
         return ONE_DEVICE
     import tensorflow as tf
 
@@ -119,9 +119,9 @@ def find_devices(folder: Path) -> Devices:
 
 
 def _meet(folder: Path, rank: int, tasks: int, gpus: int) -> Devices:
-    """Tell the other tasks where this one is, and wait until all have.
+    """Publish the address of this task, and wait for those of the others.
 
-    The first task makes the folder, when it has made the stage's its own.
+    The first task makes the folder, once it has locked the stage's.
     """
     import tensorflow as tf
 
@@ -146,15 +146,8 @@ def _meet(folder: Path, rank: int, tasks: int, gpus: int) -> Devices:
 def _wait(condition: Callable[[], bool], folder: Path, deadline: float) -> None:
     while not condition():
         if time.monotonic() > deadline:
-            raise InputError(f"Not all tasks of the step came to {folder} within {_MEET_S:.0f} s.")
+            raise InputError(f"Not all tasks of the step reached {folder} within {_MEET_S:.0f} s.")
         time.sleep(0.2)
-
-
-def _floats(step: Callable[..., Any]) -> Step:
-    def on_one_device(images: NDArray[np.float32], targets: NDArray[np.float32]) -> dict[str, float]:
-        return {name: float(value) for name, value in step(images, targets, return_dict=True).items()}
-
-    return on_one_device
 
 
 def _run_replicas(strategy: tf.distribute.Strategy, step: Callable[..., Any], network: keras.Model) -> Step:
@@ -166,7 +159,8 @@ def _run_replicas(strategy: tf.distribute.Strategy, step: Callable[..., Any], ne
     def run(parts: Any) -> None:
         strategy.run(step, args=(parts,))
 
-    def on_all_devices(images: NDArray[np.float32], targets: NDArray[np.float32]) -> dict[str, float]:
+    def on_all_devices(images: Arrays, targets: Arrays) -> Row:
+        assert isinstance(images, np.ndarray) and isinstance(targets, np.ndarray)
         if len(images) % n:
             raise InputError(f"A batch of {len(images)} cannot be shared equally among {n} devices; change batch_size.")
 

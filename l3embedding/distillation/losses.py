@@ -1,9 +1,11 @@
-"""What a student is told of its distance from the target: the losses of distillation, by name.
+"""The losses of distillation, by name.
 
-`mse`            mean squared error: the paper's. A principal component counts by its variance.
-`whitened_mse`   of targets whose dimensions are scaled to unit variance: all count alike
-`cosine`         one minus the cosine of the angle between the two: lengths do not count
-`relational`     the mean squared error, and that of the distances between the samples of a batch
+`mse`            mean squared error, the paper's loss; a principal component counts by its variance
+`whitened_mse`   mean squared error of targets scaled to unit variance in each dimension: all count alike
+`cosine`         one minus the cosine of the angle between prediction and target: lengths do not count
+`relational`     mean squared error, plus the error of the distances between the samples of a batch
+
+A new loss is an entry in `LOSSES` and a value of `distillation.loss` in `l3embedding.settings`.
 
 References
 ----------
@@ -14,55 +16,41 @@ Knowledge Distillation, CVPR 2019, equations 3 to 6 (`relational`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-Distance = Literal["mse", "whitened_mse", "cosine", "relational"]
-
 RELATIONAL_WEIGHT = 25.0
-"""Of the distances beside the mean squared error; Park et al., section 4.2."""
+"""Weight of the distances beside the mean squared error; Park et al., section 4.2."""
 
 _EPSILON = 1e-12
-
-
-def distillation_loss(name: Distance, targets: NDArray[np.float32]) -> keras.losses.Loss:
-    """Make a loss.
-
-    Parameters
-    ----------
-    name
-        See the top of this module.
-    targets
-        Training targets float32 `[n, d]`, whose spread `whitened_mse` takes.
-    """
-    if name == "whitened_mse":
-        variance = targets.var(axis=0, dtype=np.float64)
-        # A dimension that is constant has nothing to learn, and would weigh infinitely.
-        return WhitenedMSE(np.where(variance > 0, 1 / np.maximum(variance, _EPSILON), 0).tolist())
-    if name == "relational":
-        return RelationalLoss()
-    return Cosine() if name == "cosine" else keras.losses.MeanSquaredError()
 
 
 @keras.saving.register_keras_serializable("l3embedding")
 class WhitenedMSE(keras.losses.Loss):
     """Mean squared error, each dimension weighted by `weights`, the inverse of its variance."""
 
+    @classmethod
+    def of(cls, targets: NDArray[np.float32]) -> WhitenedMSE:
+        """Make the loss for training targets `[n, d]`."""
+        variance = targets.var(axis=0, dtype=np.float64)
+        # A constant dimension has nothing to learn, and its weight would be infinite.
+        return cls(np.where(variance > 0, 1 / np.maximum(variance, _EPSILON), 0).tolist())
+
     def __init__(self, weights: Sequence[float], name: str = "whitened_mse", **options: Any) -> None:
         super().__init__(name=name, **options)
         self.weights = list(weights)
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-        """Of each sample of `[batch, d]`."""
+        """The loss of each sample of `[batch, d]`."""
         return ops.mean(ops.square(y_pred - y_true) * ops.convert_to_tensor(self.weights, y_pred.dtype), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        """What makes it anew."""
+        """The arguments of `__init__`."""
         return super().get_config() | {"weights": self.weights}
 
 
@@ -74,7 +62,7 @@ class Cosine(keras.losses.Loss):
         super().__init__(name=name, **options)
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-        """Of each sample of `[batch, d]`."""
+        """The loss of each sample of `[batch, d]`."""
         return 1 - ops.sum(_unit(y_true) * _unit(y_pred), axis=-1)
 
 
@@ -86,7 +74,7 @@ class RelationalLoss(keras.losses.Loss):
         super().__init__(name=name, **options)
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-        """Of each sample of `[batch, d]`; its distances to all others."""
+        """The loss of each sample of `[batch, d]`; its distances to all others count."""
         error = ops.abs(_relative_distances(y_pred) - _relative_distances(y_true))
         huber = ops.where(error <= 1, 0.5 * ops.square(error), error - 0.5)
         return ops.mean(ops.square(y_pred - y_true), axis=-1) + RELATIONAL_WEIGHT * ops.mean(huber, axis=-1)
@@ -99,6 +87,15 @@ def _unit(x: keras.KerasTensor) -> keras.KerasTensor:
 def _relative_distances(x: keras.KerasTensor) -> keras.KerasTensor:
     """Distances between all rows of `[batch, d]`, over their mean: `[batch, batch]`."""
     squares = ops.sum(ops.square(x[:, None] - x[None, :]), axis=-1)
-    # The root has no slope at 0, where a row meets itself.
+    # The root has no finite slope at 0, the distance of a row to itself.
     distances = ops.where(squares > 0, ops.sqrt(ops.maximum(squares, _EPSILON)), 0)
     return distances / ops.maximum(ops.mean(distances), _EPSILON)
+
+
+LOSSES: Mapping[str, Callable[[NDArray[np.float32]], keras.losses.Loss]] = {
+    "mse": lambda targets: keras.losses.MeanSquaredError(),
+    "whitened_mse": WhitenedMSE.of,
+    "cosine": lambda targets: Cosine(),
+    "relational": lambda targets: RelationalLoss(),
+}
+"""Makes a loss of the training targets float32 `[n, d]`, whose variance `whitened_mse` needs."""

@@ -1,12 +1,11 @@
-"""What the student learns from: log-mel images of audio frames, each paired with its target embedding.
+"""The student's training data: log-mel images of audio frames, each paired with its target embedding.
 
-Audio shards and embedding shards lie in two folders under the same file names. The images are
-computed once and kept, with the targets, as two `.npy` files that are memory-mapped, so that a
-training step reads nothing but its rows; where the disk has no room for them, they are computed from
-the audio each time.
+Audio shards and embedding shards are two folders of the same file names. The images are computed once and kept,
+with the targets, as two `.npy` files that are memory-mapped, so that a training step reads only its rows. If the
+disk has no room for them, they are computed from the audio in every epoch.
 
-Batches go through the rows in blocks: a *window* of blocks from all over the shards is read in long
-stretches, and its rows are shuffled. So the disk reads forward, however many rows there are.
+Batches take the rows in blocks: a *window* of blocks from all over the shards is read in long stretches, and its
+rows are shuffled. So the disk reads forward, however many rows there are.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ from l3embedding.data.shards import (
 from l3embedding.models.frontend import InputRepresentation, LogMelSpectrogram
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path, make_folder
-from l3embedding.utils.parallel import map_ahead
 from l3embedding.utils.progress import Progress, progress
 
 logger = logging.getLogger(__name__)
@@ -44,25 +42,25 @@ logger = logging.getLogger(__name__)
 _ROWS = 256
 """Frames whose images are computed at once."""
 _BLOCK = 128
-"""Rows that lie side by side and are read together: 1.6 MB of a paper student's images."""
+"""Rows side by side that are read together: 1.6 MB of a paper student's images."""
 _WINDOW = 65_536
-"""Rows that are shuffled together: 0.8 GB, for the system's cache to hold."""
+"""Rows that are shuffled together: 0.8 GB, which the system's cache can hold."""
 _SPARE_BYTES = 2_000_000_000
-"""Left on the disk for checkpoints."""
+"""Left free on the disk, for checkpoints."""
 
 
 @dataclass(frozen=True)
 class ShardPair:
-    """An audio shard and where its targets are.
+    """An audio shard and the shard of its targets: the same file, if the target is the teacher's own embedding.
 
     Attributes
     ----------
     audio, embedding
-        Files; the same one if the target is the teacher's own embedding.
+        The two files.
     key
         Name of the target's dataset.
     rows
-        How many frames.
+        Number of frames.
     embedding_size
         Dimension of the target.
     """
@@ -75,7 +73,7 @@ class ShardPair:
 
 
 class ShardImages:
-    """The images of all shards, computed from the audio when they are asked for.
+    """The images of all shards, computed from the audio on access.
 
     Parameters
     ----------
@@ -133,6 +131,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.images)
 
+    def batch(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Read images and targets of some rows, in ascending order: the disk is read in one direction."""
+        rows = np.sort(rows)
+        return self.images[rows], self.targets[rows]
+
 
 def match_shards(audio_dir: Path, embedding_dir: Path | None) -> list[ShardPair]:
     """Pair the audio shards of one split with the shards that hold the targets.
@@ -155,7 +158,7 @@ def match_shards(audio_dir: Path, embedding_dir: Path | None) -> list[ShardPair]
     embeddings = {path.name: path for path in list_shards(embedding_dir)}
     if unmatched := sorted(audio.keys() ^ embeddings.keys()):
         lacking = embedding_dir if unmatched[0] in audio else audio_dir
-        raise InputError(f"{unmatched[0]} is not in {lacking}; both folders need a shard of each name.")
+        raise InputError(f"{unmatched[0]} is missing in {lacking}; both folders need a shard of each name.")
     pairs = [_pair(path, embeddings[name], _only_key(embeddings[name])) for name, path in audio.items()]
     for pair in pairs:
         if pair.key != pairs[0].key:
@@ -169,7 +172,7 @@ def match_shards(audio_dir: Path, embedding_dir: Path | None) -> list[ShardPair]
 
 
 def load_pairs(shards: list[ShardPair], representation: InputRepresentation, cache: Path) -> Pairs:
-    """Compute the images of all shards once, and map them into memory.
+    """Compute the images of all shards once, and memory-map them.
 
     Parameters
     ----------
@@ -178,7 +181,7 @@ def load_pairs(shards: list[ShardPair], representation: InputRepresentation, cac
     representation
         The student's input representation. Audio of another rate is resampled.
     cache
-        Folder for `images.npy` and `targets.npy`; what is there already is used as it is.
+        Folder for `images.npy` and `targets.npy`; existing files are used as they are.
 
     Raises
     ------
@@ -235,7 +238,7 @@ def _chunks(images: ShardImages, bar: Progress) -> Iterator[NDArray[np.float32]]
 
 
 def _write_array(path: Path, shape: tuple[int, ...], chunks: Iterator[NDArray[np.float32]]) -> None:
-    """Write a `.npy` file piece by piece; not through a memory map, which dies of a full disk instead of saying so."""
+    """Write a `.npy` file in chunks; not through a memory map, which crashes on a full disk instead of raising."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
@@ -243,60 +246,36 @@ def _write_array(path: Path, shape: tuple[int, ...], chunks: Iterator[NDArray[np
             file.write(np.ascontiguousarray(chunk, np.float32).data)
 
 
-class PairBatches:
-    """Batches of one epoch, in an order that is a function of the seed and the epoch alone.
+def epoch_rows(n: int, batch_size: int, epoch_size: int, random_state: int, epoch: int) -> list[NDArray[np.int64]]:
+    """Choose the rows of each batch of an epoch, as a function of the seed and the epoch alone.
 
-    Training takes passes over a permutation of the rows, a fresh one for each pass, and an epoch is a
-    stretch of that endless sequence; so a run that is taken up at an epoch sees what an undisturbed
-    one sees. What does not fill a batch at the end of a pass is left for the next.
+    Training makes passes over a permutation of the rows, a new one for each pass, and an epoch is a stretch of that
+    endless sequence; so a run that is resumed at an epoch sees what an undisturbed one sees. What does not fill a
+    batch at the end of a pass is left out of it.
 
     Parameters
     ----------
-    pairs
-        Images and targets.
+    n
+        Number of rows.
     batch_size
-        Rows in a batch.
+        Rows per batch; all of them, if there are fewer.
     epoch_size
-        Batches in an epoch; at most one pass.
+        Batches per epoch, at most one pass.
     random_state
         Seed of the permutations.
     epoch
         Counted from 0.
-
-    Attributes
-    ----------
-    batch_size
-        As given, or all rows if there are fewer.
     """
-
-    def __init__(self, pairs: Pairs, batch_size: int, epoch_size: int, random_state: int, epoch: int) -> None:
-        self._pairs = pairs
-        self.batch_size = min(batch_size, len(pairs))
-        self._per_pass = len(pairs) // self.batch_size
-        self._epoch_size = min(epoch_size, self._per_pass)
-        self._random_state = random_state
-        self._epoch = epoch
-        self._permutations: dict[int, NDArray[np.int64]] = {}
-
-    def __len__(self) -> int:
-        return self._epoch_size
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        # Sorted rows are read from the disk in one direction.
-        rows = np.sort(self.rows(index))
-        return self._pairs.images[rows], self._pairs.targets[rows]
-
-    def ahead(self, first: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Batches from `first` on, read by threads a few ahead of the step that takes them."""
-        return map_ahead(self.__getitem__, range(first, len(self)), threads=2)
-
-    def rows(self, index: int) -> NDArray[np.int64]:
-        """Rows of batch `index` of this epoch, int64 `[batch_size]`."""
-        number, position = divmod(self._epoch * self._epoch_size + index, self._per_pass)
-        if number not in self._permutations:
-            rng = np.random.default_rng([self._random_state, number])
-            self._permutations[number] = shuffled_rows(len(self._pairs), rng)
-        return self._permutations[number][position * self.batch_size : (position + 1) * self.batch_size]
+    batch_size = min(batch_size, n)
+    per_pass = n // batch_size
+    epoch_size = min(epoch_size, per_pass)
+    batches: list[NDArray[np.int64]] = []
+    for index in range(epoch * epoch_size, (epoch + 1) * epoch_size):
+        number, position = divmod(index, per_pass)
+        if not batches or position == 0:
+            order = shuffled_rows(n, np.random.default_rng([random_state, number]))
+        batches.append(order[position * batch_size : (position + 1) * batch_size])
+    return batches
 
 
 def shuffled_rows(n: int, rng: np.random.Generator, block: int = _BLOCK, window: int = _WINDOW) -> NDArray[np.int64]:
@@ -305,13 +284,13 @@ def shuffled_rows(n: int, rng: np.random.Generator, block: int = _BLOCK, window:
     Parameters
     ----------
     n
-        How many rows.
+        Number of rows.
     rng
         Draws the order.
     block
-        Rows side by side that fall into one window.
+        Rows side by side that are in one window.
     window
-        Rows that are shuffled among each other; as many as there are, and the order is any of all.
+        Rows that are shuffled among each other; up to this number, every order is as likely.
 
     Returns
     -------

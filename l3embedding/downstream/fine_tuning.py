@@ -1,4 +1,4 @@
-"""Stage 06 end to end: the student goes on learning, with the classifier on top of it."""
+"""End-to-end fine-tuning in stage 06: the student is trained further, with the classifier on top of it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l3embedding.classifier.scaling import Standardizer
-from l3embedding.downstream.clips import clip_images
 from l3embedding.embedding import BEST_MODEL, load_model
 from l3embedding.models.networks import embedding_model
 from l3embedding.models.teachers import KerasEmbeddingModel
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
 
+IMAGES = "images"
+"""Folder of the log-mel images, within the stage's."""
+
 
 @dataclass(frozen=True)
 class Tuning:
-    """A student that is trained along.
+    """A student that is trained together with the classifier.
 
     Attributes
     ----------
     model
         The student.
     encoder
-        Its network, image to embedding; the weights change.
+        Its network, image to embedding, whose weights change.
     scaling
-        Of its embeddings, as they were before.
+        Standardisation of its embeddings as they were before.
     """
 
     model: KerasEmbeddingModel
@@ -39,20 +41,22 @@ class Tuning:
 
     @classmethod
     def of(cls, student_dir: Path, embeddings: NDArray[np.floating] | None) -> Tuning:
-        """Load a student; its embeddings of the training clips are standardised, if any are given."""
+        """Load a student, and fit the standardisation to its embeddings of the training clips, if there shall be one.
+
+        Raises
+        ------
+        InputError
+            The student is not a Keras model.
+        """
         model = load_model(student_dir)
         if not isinstance(model, KerasEmbeddingModel):
             raise InputError(f"{student_dir} holds an 8-bit student, which cannot be trained; fine-tune that of 03.")
-        # The network that 03 saved still has the loss and the metrics of its own training; its layers have none.
+        # The saved network still has the loss and metrics of stage 03, which would be trained and logged here too.
         encoder = keras.Model(model.network.inputs, model.network.outputs, name=model.network.name)
         return cls(model, encoder, None if embeddings is None else Standardizer.fit(embeddings))
 
-    def images(self, clips: list[Path], features: Path, path: Path) -> NDArray[np.float16]:
-        """What the student sees of clips; see `l3embedding.downstream.clips.clip_images`."""
-        return clip_images(clips, features, self.model, path)
-
-    def save(self, output_dir: Path) -> None:
-        """Write the student as 03 does, and remove the images, which take more room than all else."""
-        with atomic_path(output_dir / BEST_MODEL) as temporary:
+    def save(self, folder: Path) -> None:
+        """Write the student as stage 03 does, and remove the images, the largest files by far."""
+        with atomic_path(folder / BEST_MODEL) as temporary:
             embedding_model(self.model.representation, self.encoder).save(temporary)
-        shutil.rmtree(output_dir / "images")
+        shutil.rmtree(folder / IMAGES)

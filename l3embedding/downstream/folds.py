@@ -1,17 +1,15 @@
-"""Stage 06 on a data set with folds: each is judged by what the others taught.
+"""Stage 06 on a data set with folds: each fold is the test fold of a classifier trained on the others.
 
-A classifier of embeddings, or the student's network trained anew on the labels; see `l3embedding.classifier.folds` and
-`l3embedding.classifier.cnn`.
+The classifier takes embeddings, or it is the student's network, trained from scratch on the labels; see
+`l3embedding.classifier.folds` and `l3embedding.classifier.cnn`.
 """
 
 from __future__ import annotations
 
 import logging
-import typing
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,131 +17,115 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from l3embedding.classifier.fold_models import clip_vector, fold_grid, fold_model
+from l3embedding.classifier.fold_models import clip_vectorizer, fold_grid, fold_model
 from l3embedding.classifier.folds import evaluate_folds
 from l3embedding.data.clip_embeddings import CLIPS, check_paired, embedding_path, read_embedding
 from l3embedding.data.datasets import DATASETS
+from l3embedding.settings import CnnSettings, DatasetSettings, FoldsSettings, StudentSettings
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
-
-if typing.TYPE_CHECKING:
-    from l3embedding.classifier.cnn import CnnTeacher
-    from l3embedding.classifier.fold_models import Load
 
 logger = logging.getLogger(__name__)
 
 
-def classify_by_folds(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
-    """Judge embeddings, or the student's network trained anew, fold by fold."""
+def classify_by_folds(
+    inputs: Mapping[str, Path],
+    folder: Path,
+    dataset: DatasetSettings,
+    representation: str,
+    folds: FoldsSettings,
+    cnn: CnnSettings,
+    student: StudentSettings,
+    seed: int,
+) -> dict[str, Any]:
+    """Evaluate embeddings, or the student's network trained on the labels, fold by fold.
+
+    Parameters
+    ----------
+    inputs
+        `dataset_root`, `features` and, for a network with a teacher, `teacher_features`.
+    folder
+        Output folder.
+    dataset, folds, cnn, student
+        Settings; `cnn` and the student's network are those of the representation `logmel-cnn`.
+    representation
+        What the features are.
+    seed
+        Seed of the classifier.
+
+    Returns
+    -------
+    Results for `done.json`.
+    """
     features = inputs["features"] / CLIPS
-    clips = _embedded(DATASETS[parameters.dataset].read(inputs["dataset_root"]).set_index("filename"), features)
-    if parameters.representation != "logmel-cnn":
-        return _classify_embeddings(parameters, clips, features, output_dir)
-    teacher = inputs["teacher_features"] / CLIPS if "teacher_features" in inputs else None
-    return _train_cnn(parameters, clips, features, teacher, output_dir)
-
-
-def _classify_embeddings(
-    parameters: SimpleNamespace, clips: pd.DataFrame, features: Path, output_dir: Path
-) -> dict[str, Any]:
-    """Judge a classifier of embeddings by folds."""
-    load = partial(_load_frames, features)
-    framewise = parameters.clip_statistics == "framewise"
+    clips = _embedded(DATASETS[dataset.name].read(inputs["dataset_root"]).set_index("filename"), features)
+    if representation == "logmel-cnn":
+        teacher = inputs["teacher_features"] / CLIPS if "teacher_features" in inputs else None
+        return _evaluate_cnn(clips, features, teacher, folder, folds, cnn, student, seed)
+    load, vector = partial(_load_frames, features), clip_vectorizer(folds)
     samples = clips.index.to_numpy(str)
-    if not framewise:
-        samples = np.stack([clip_vector(load(clip), parameters.clip_statistics) for clip in samples])
-    model = _fold_model(parameters, load if framewise else None)
-    grid = fold_grid(parameters.fold_classifier, framewise) if parameters.parameter_search else None
+    if vector is not None:
+        samples = np.stack([vector(load(clip)) for clip in samples])
+    model = fold_model(folds, seed, None if vector else load)
+    grid = fold_grid(folds) if folds.parameter_search else None
     # Framewise, each process of a search would hold frames of its own.
-    n_jobs = 1 if framewise else -1
-    results = _judge(samples, clips, model, output_dir, grid, n_jobs)
-    return results | {"classifier": parameters.fold_classifier}
+    results = _evaluate(samples, clips, model, folder, grid, n_jobs=-1 if vector else 1)
+    return results | {"classifier": folds.classifier}
 
 
-def _train_cnn(
-    parameters: SimpleNamespace, clips: pd.DataFrame, images: Path, teacher: Path | None, output_dir: Path
+def _evaluate_cnn(
+    clips: pd.DataFrame,
+    images: Path,
+    teacher_features: Path | None,
+    folder: Path,
+    folds: FoldsSettings,
+    cnn: CnnSettings,
+    student: StudentSettings,
+    seed: int,
 ) -> dict[str, Any]:
-    """Train the student's network for each fold, and judge it; see `l3embedding.classifier.cnn`."""
-    from l3embedding.classifier.cnn import CnnClassifier
+    """Train the student's network for each fold, and evaluate it; see `l3embedding.classifier.cnn`."""
+    from l3embedding.classifier.cnn import CnnClassifier, CnnTeacher
     from l3embedding.models.networks import l3_audio_network, model_size
 
-    if parameters.supervision != "labels":
-        if teacher is None:
-            raise InputError(f"--teacher-features is missing; supervision {parameters.supervision} needs it.")
-        clips = _embedded(clips, teacher)
+    teacher = None
+    if cnn.supervision != "labels":
+        if teacher_features is None:
+            raise InputError(f"--teacher-features is missing; cnn.supervision: {cnn.supervision} needs it.")
+        clips = _embedded(clips, teacher_features)
         for clip in clips.index:
-            check_paired(embedding_path(images, clip), embedding_path(teacher, clip))
-    load, filters = partial(_load_frames, images), _filters(parameters)
-    build = partial(l3_audio_network, filters=filters, head=parameters.student_head)
-    model = CnnClassifier(
-        build,
-        load,
-        parameters.classifier_epochs,
-        parameters.classifier_batch_size,
-        parameters.classifier_learning_rate,
-        parameters.seed,
-        None if parameters.supervision == "labels" else _teacher(parameters, teacher),
-    )
-    results = _judge(clips.index.to_numpy(str), clips, model, output_dir)
+            check_paired(embedding_path(images, clip), embedding_path(teacher_features, clip))
+        teacher = CnnTeacher(partial(_load_frames, teacher_features), fold_model(folds, seed))
+    load, build = partial(_load_frames, images), partial(l3_audio_network, filters=student.blocks, head=student.head)
+    model = CnnClassifier(build, load, cnn, seed, teacher, checkpoints=folder / "folds")
+    results = _evaluate(clips.index.to_numpy(str), clips, model, folder)
     size = model_size(build(load(clips.index[0]).shape[1:]))
-    described = {"embedding_size": filters[-1], "size_mb": size.size_mb, "activation_mb": size.activation_mb}
+    described = {"embedding_size": student.dim, "size_mb": size.size_mb, "activation_mb": size.activation_mb}
     return results | described | {"classifier": "cnn"}
 
 
-def _teacher(parameters: SimpleNamespace, features: Path) -> CnnTeacher:
-    """What the network learns from beside the labels."""
-    from l3embedding.classifier.cnn import CnnTeacher
-
-    return CnnTeacher(
-        parameters.supervision,
-        partial(_load_frames, features),
-        _fold_model(parameters),
-        parameters.temperature,
-        parameters.teacher_weight,
-    )
-
-
-def _fold_model(parameters: SimpleNamespace, load: Load | None = None) -> BaseEstimator:
-    return fold_model(
-        parameters.fold_classifier,
-        standardize=parameters.standardize,
-        logistic_c=parameters.logistic_c,
-        seed=parameters.seed,
-        load=load,
-    )
-
-
-def _filters(parameters: SimpleNamespace) -> tuple[int, ...]:
-    """The filters that the parameters say, or those of the paper's student of this dimension."""
-    from l3embedding.settings import PAPER_STUDENTS
-
-    filters = parameters.student_filters or PAPER_STUDENTS.get(parameters.student)
-    if filters is None:
-        raise InputError(f"None of the paper's students has {parameters.student} dimensions; give --student-filters.")
-    return tuple(filters)
-
-
-def _judge(
-    samples: NDArray,
+def _evaluate(
+    samples: NDArray[Any],
     clips: pd.DataFrame,
     model: BaseEstimator,
-    output_dir: Path,
+    folder: Path,
     grid: Mapping[str, Sequence[Any]] | None = None,
     n_jobs: int = 1,
 ) -> dict[str, Any]:
-    """Judge a classifier by folds, and write what it said of each clip."""
+    """Evaluate a classifier by folds, and write its predictions and their confusion matrix."""
     classes, folds = clips["category"].to_numpy(str), clips["fold"].to_numpy()
-    results = evaluate_folds(samples, classes, folds, model, grid, n_jobs, output_dir / "folds")
-    table = {"filename": clips.index, "fold": folds, "category": classes, "prediction": results.predictions}
-    confusion = pd.DataFrame(results.confusion, list(results.class_accuracy), list(results.class_accuracy))
-    _write_csv(output_dir / "predictions.csv", pd.DataFrame(table))
-    _write_csv(output_dir / "confusion.csv", confusion.reset_index(names="category"))
+    results = evaluate_folds(samples, classes, folds, model, grid, n_jobs, folder / "folds")
+    names = list(results.class_accuracy)
+    predicted = {"filename": clips.index, "fold": folds, "category": classes, "prediction": results.predictions}
+    confusion = pd.DataFrame(results.confusion, names, names).reset_index(names="category")
+    for file, table in (("predictions.csv", pd.DataFrame(predicted)), ("confusion.csv", confusion)):
+        with atomic_path(folder / file) as temporary:
+            table.to_csv(temporary, index=False)
     logger.info("accuracy %.4f over %d folds", results.accuracy, len(results.fold_accuracy))
     return {
         "accuracy": results.accuracy,
         "fold_accuracy": results.fold_accuracy,
         "class_accuracy": results.class_accuracy,
-        "chance": 1 / len(results.class_accuracy),
+        "chance": 1 / len(names),
         "clips": len(clips),
         "parameters": results.parameters,
     }
@@ -153,14 +135,9 @@ def _load_frames(features: Path, clip: str) -> NDArray[np.floating]:
     return read_embedding(embedding_path(features, clip))[0]
 
 
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
-
-
 def _embedded(table: pd.DataFrame, features: Path) -> pd.DataFrame:
-    """Keep the clips that have an embedding, and name the others."""
-    there = np.array([embedding_path(features, clip).is_file() for clip in table.index])
-    for clip in table.index[~there]:
+    """Keep the clips that have an embedding, and log the others."""
+    found = np.array([embedding_path(features, clip).is_file() for clip in table.index])
+    for clip in table.index[~found]:
         logger.warning("skipped: %s has no embedding in %s", clip, features)
-    return table[there]
+    return table[found]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import fields
+import typing
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from l3embedding.classifier.bootstrap import confidence_intervals
+from l3embedding.classifier.counts import Level
 from l3embedding.classifier.metrics import curve_table, evaluate, evaluate_proximity
 from l3embedding.data.clip_embeddings import CLIPS, stack_embeddings
 from l3embedding.data.sonyc_ust import (
@@ -26,10 +27,14 @@ from l3embedding.data.sonyc_ust import (
     read_annotations,
     read_taxonomy,
 )
-from l3embedding.jobs.contradictions import tagging_contradictions
-from l3embedding.jobs.stopping import stop_deferred
+from l3embedding.downstream.clips import Skipped, clip_images
+from l3embedding.settings import ClassifierSettings, DatasetSettings
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
+
+if typing.TYPE_CHECKING:
+    from l3embedding.classifier.tagging import Features
+    from l3embedding.downstream.fine_tuning import Tuning
 
 logger = logging.getLogger(__name__)
 
@@ -37,51 +42,75 @@ CURVES = "curves.csv"
 INTERVAL_SAMPLES = 1000
 """Resamplings behind the confidence intervals."""
 
-_RENAMED = {"classifier_epochs": "num_epochs", "classifier_patience": "patience"}
-_RENAMED |= {"classifier_batch_size": "batch_size", "classifier_learning_rate": "learning_rate"}
 
+def classify_sonyc_ust(
+    inputs: Mapping[str, Path],
+    folder: Path,
+    dataset: DatasetSettings,
+    settings: ClassifierSettings,
+    seed: int,
+    on_epoch: Callable[[dict[str, float]], None],
+    stop_deferred: Callable[[], AbstractContextManager[Callable[[], bool]]],
+) -> dict[str, Any]:
+    """Train on the training split of SONYC-UST, and evaluate on another.
 
-def classify_sonyc_ust(parameters: SimpleNamespace, inputs: Mapping[str, Path], output_dir: Path) -> dict[str, Any]:
-    """Train on one split of SONYC-UST, and judge on another."""
+    Parameters
+    ----------
+    inputs
+        `dataset_root`, `features`, and optionally `split_path` and `student_dir`.
+    folder
+        Output folder.
+    dataset, settings
+        The split to evaluate on, and the classifier.
+    seed
+        Seed of the classifier and of the confidence intervals.
+    on_epoch
+        Called with each row of the history.
+    stop_deferred
+        Context in which a request to stop is deferred; it yields a function that returns whether there was one,
+        and raises at its end if there was.
+
+    Returns
+    -------
+    Results for `done.json`.
+    """
     from l3embedding.classifier.tagging import tag_clips, tag_targets
-    from l3embedding.classifier.training import Watch
+    from l3embedding.training import Callbacks
 
-    if contradiction := next(tagging_contradictions(parameters), None):
-        raise InputError(f"{contradiction}.")
     root = inputs["dataset_root"]
     taxonomy = read_taxonomy(root / TAXONOMY)
     annotations = read_annotations(root / ANNOTATIONS, taxonomy)
     if "split_path" in inputs:
         annotations = apply_splits(annotations, inputs["split_path"])
-    settings, classifier_settings = _settings(parameters)
     targets = tag_targets(annotations, taxonomy, settings)
-    truth = ground_truth(annotations, taxonomy, parameters.evaluate_split)
-    learned, judged, skipped, tuning = _features(parameters, inputs, list(targets.index), list(truth.index), output_dir)
-    checkpoint = output_dir / "resume.npz"
+    truth = ground_truth(annotations, taxonomy, dataset.evaluate_split)
+    training, evaluated, skipped, tuning = _features(inputs, folder, settings, list(targets.index), list(truth.index))
+    checkpoint = folder / "resume.npz"
+    # Only training is deferred, which then saves its state; the checkpoint must outlive an interrupted training.
     with stop_deferred() as should_stop:
         tagged = tag_clips(
             annotations,
             taxonomy,
-            targets.loc[learned.clips],
-            learned,
-            judged,
+            targets.loc[training.clips],
+            training,
+            evaluated,
             settings,
-            classifier_settings,
-            encoder=tuning and tuning.encoder,
-            scaling=tuning and tuning.scaling,
-            watch=Watch(parameters.track.epoch, checkpoint, should_stop),
+            seed,
+            encoder=tuning.encoder if tuning else None,
+            scaling=tuning.scaling if tuning else None,
+            callbacks=Callbacks(on_epoch, checkpoint, should_stop),
         )
     checkpoint.unlink(missing_ok=True)
     if tuning:
-        tuning.save(output_dir)
+        tuning.save(folder)
     for name, table in (("predictions.csv", tagged.predictions.reset_index()), ("history.csv", tagged.history)):
-        with atomic_path(output_dir / name) as temporary:
+        with atomic_path(folder / name) as temporary:
             table.to_csv(temporary, index=False)
-    truth = truth.loc[judged.clips]
+    truth = truth.loc[evaluated.clips]
     near = proximities(annotations, truth.index, [c for c in taxonomy.columns if c not in taxonomy.coarse_columns])
-    results = judge(tagged.predictions, truth, taxonomy, parameters, near, output_dir)
+    levels: tuple[Level, ...] = ("coarse", "fine") if settings.label_mode == "fine" else ("coarse",)
     return {
-        **results,
+        **evaluate_levels(tagged.predictions, truth, taxonomy, levels, near, seed, folder),
         "prior": evaluate(tagged.prior, truth, taxonomy, "coarse"),
         **tagged.facts,
         "validate_clips": len(truth),
@@ -89,29 +118,27 @@ def classify_sonyc_ust(parameters: SimpleNamespace, inputs: Mapping[str, Path], 
     }
 
 
-def judge(
+def evaluate_levels(
     predictions: pd.DataFrame,
     truth: pd.DataFrame,
     taxonomy: Taxonomy,
-    parameters: SimpleNamespace,
+    levels: tuple[Level, ...],
     near: pd.DataFrame | None,
-    output_dir: Path,
+    seed: int,
+    folder: Path,
 ) -> dict[str, Any]:
-    """Score predictions at the levels that were learned, and write the curves of each."""
-    levels = ("coarse", "fine") if parameters.label_mode == "fine" else ("coarse",)
+    """Evaluate predictions at some levels of the taxonomy, and write the precision-recall curves."""
     results: dict[str, Any] = {"fine": None}
     for level in levels:
         scores = evaluate(predictions, truth, taxonomy, level)
         logger.info("%s: micro-AUPRC %.4f, macro-AUPRC %.4f", level, scores["micro_auprc"], scores["macro_auprc"])
-        rng = np.random.default_rng(parameters.seed)
+        rng = np.random.default_rng(seed)
         results[level] = scores
-        results[f"{level}_interval"] = confidence_intervals(
-            predictions, truth, taxonomy, level, rng, samples=INTERVAL_SAMPLES
-        )
+        results[f"{level}_interval"] = confidence_intervals(predictions, truth, taxonomy, level, rng, INTERVAL_SAMPLES)
         if near is not None:
             results[f"{level}_by_proximity"] = evaluate_proximity(predictions, truth, taxonomy, level, near)
     results["cooccurrence"] = cooccurrence(predictions, truth, taxonomy)
-    with atomic_path(output_dir / CURVES) as temporary:
+    with atomic_path(folder / CURVES) as temporary:
         curve_table(predictions, truth, taxonomy, levels).to_csv(temporary, index=False, float_format="%.6g")
     return results
 
@@ -124,49 +151,41 @@ def cooccurrence(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxon
     `tags`, and `truth` and `predicted` as `[given, tag]`; 0 where no clip has the given tag.
     """
     columns = taxonomy.coarse_columns
-    tables = {"truth": truth[columns].to_numpy(float), "predicted": predictions[columns].to_numpy(float)}
-    shares = {}
-    for name, values in tables.items():
+    found: dict[str, Any] = {"tags": [category.name for category in taxonomy.categories]}
+    for name, table in (("truth", truth), ("predicted", predictions)):
+        values = table[columns].to_numpy(float)
         together = values.T @ values
         np.fill_diagonal(together, values.sum(axis=0))
-        shares[name] = (together / np.maximum(values.sum(axis=0)[:, np.newaxis], 1e-9)).round(4).tolist()
-    return {"tags": [category.name for category in taxonomy.categories], **shares}
-
-
-def _settings(parameters: SimpleNamespace) -> tuple[Any, Any]:
-    """The parameters as `l3embedding.classifier.tagging` takes them."""
-    from l3embedding.classifier.network import ClassifierSettings
-    from l3embedding.classifier.tagging import TaggingSettings
-
-    values = {_RENAMED.get(name, name): value for name, value in vars(parameters).items()}
-    values["frame_aggregation"] = values["frame_aggregation"] or "mean"
-    if not values["cooccurrence_loss"]:
-        values["cooccurrence_loss_factor"] = 0.0
-    kinds = (TaggingSettings, ClassifierSettings)
-    return tuple(kind(**{each.name: values[each.name] for each in fields(kind)}) for kind in kinds)
+        found[name] = (together / np.maximum(values.sum(axis=0)[:, np.newaxis], 1e-9)).round(4).tolist()
+    return found
 
 
 def _features(
-    parameters: SimpleNamespace, inputs: Mapping[str, Path], learned: list[str], judged: list[str], output_dir: Path
-) -> tuple[Any, Any, list[dict[str, str]], Any]:
-    """Features of the clips to learn from and of those to judge; to fine-tune, the images of the student."""
+    inputs: Mapping[str, Path],
+    folder: Path,
+    settings: ClassifierSettings,
+    training: list[str],
+    evaluated: list[str],
+) -> tuple[Features, Features, Skipped, Tuning | None]:
+    """Features of the training clips and of those to evaluate on; to fine-tune, the student's images of them."""
     from l3embedding.classifier.tagging import Features
 
-    if parameters.fine_tune != ("student_dir" in inputs):
-        raise InputError("--fine-tune and --student-dir belong together: the student that made the features.")
-    folder = inputs["features"] / CLIPS
-    if parameters.fine_tune:
-        from l3embedding.downstream.fine_tuning import Tuning
+    if settings.fine_tune != ("student_dir" in inputs):
+        raise InputError("classifier.fine_tune and --student-dir go together: the student that made the features.")
+    features = inputs["features"] / CLIPS
+    audio: dict[str, Path] = {}
+    if settings.fine_tune:
+        audio = find_clips(inputs["dataset_root"], [*training, *evaluated])
+        training, evaluated = ([clip for clip in clips if clip in audio] for clips in (training, evaluated))
+    first, second = (stack_embeddings(features, clips) for clips in (training, evaluated))
+    skipped = first.skipped + second.skipped
+    if not settings.fine_tune:
+        return Features(first.features, first.clips), Features(second.features, second.clips), skipped, None
+    from l3embedding.downstream.fine_tuning import IMAGES, Tuning
 
-        audio = find_clips(inputs["dataset_root"], [*learned, *judged])
-        learned, judged = ([clip for clip in clips if clip in audio] for clips in (learned, judged))
-    stacks = [stack_embeddings(folder, clips) for clips in (learned, judged)]
-    skipped = [entry for stack in stacks for entry in stack.skipped]
-    if not parameters.fine_tune:
-        return (*(Features(stack.features, stack.clips) for stack in stacks), skipped, None)
-    tuning = Tuning.of(inputs["student_dir"], stacks[0].features if parameters.standardize else None)
-    values = [
-        tuning.images([audio[clip] for clip in stack.clips], folder, output_dir / "images" / f"{name}.npy")
-        for name, stack in zip(("learned", "judged"), stacks, strict=True)
+    tuning = Tuning.of(inputs["student_dir"], first.features if settings.standardize else None)
+    pair = [
+        Features(clip_images([audio[clip] for clip in clips], features, tuning.model, folder / IMAGES / name), clips)
+        for name, clips in (("training.npy", first.clips), ("evaluated.npy", second.clips))
     ]
-    return (*(Features(each, stack.clips) for each, stack in zip(values, stacks, strict=True)), skipped, tuning)
+    return pair[0], pair[1], skipped, tuning

@@ -1,65 +1,55 @@
-"""The model card of a student: what lies in its folder says where it comes from and what it is worth.
+"""The model card of a student: its origin, its size and how good it is, in its own folder.
 
-Everything in it is taken from the records of the stages that led there; the layout is the one that
-Hugging Face reads (YAML in front, Markdown behind).
+It is made of the records (`done.json`) of the stages that led to it, in the layout that Hugging Face reads: YAML in
+front, Markdown below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
 
-from l3embedding.jobs.experiment import Experiment
-from l3embedding.jobs.folder import ancestors
+from l3embedding.settings import DistillationSettings, Settings, StudentSettings
 from l3embedding.utils.files import write_text
 
 MODEL_CARD = "README.md"
 UNKNOWN = "unknown"
 
-_TRAINING = (
-    "distillation_loss",
-    "precision",
-    "num_epochs",
-    "batch_size",
-    "learning_rate",
-    "patience",
-    "plateau_patience",
-    "random_state",
-)
-_INPUT = ("asr", "num_mels", "num_dft", "hop_len", "fmax")
+Record = Mapping[str, Any]
 
 
-def write_model_card(
-    folder: Path, parameters: Mapping[str, Any], inputs: Mapping[str, Path], results: Mapping[str, Any]
-) -> None:
+def write_model_card(folder: Path, parameters: Record, records: Sequence[Record], results: Record) -> None:
     """Write the card of a student (stage 03) or of its export (04).
 
     Parameters
     ----------
     folder
         The stage's folder.
-    parameters, inputs, results
-        The stage's own, as `done.json` will hold them.
+    parameters, results
+        The stage's own, as in `done.json`: parameters by group.
+    records
+        The records of all stages before it, the nearest first.
     """
-    records = {record["stage"]: record for record in reversed(list(ancestors(inputs)))}
-    # Stage 03 too has an ancestor of its own name, where it goes on with an earlier training.
+    # Stage 03 too may follow another of its name, whose training it continued: the nearest counts.
+    by_stage = {record["stage"]: record for record in reversed(records)}
     is_export = "int8_bytes" in results
-    trained = records["03-train-approx-embedding"] if is_export else {"parameters": parameters, "results": results}
+    trained = by_stage["03-train-approx-embedding"] if is_export else {"parameters": parameters, "results": results}
+    empty: Record = {"parameters": {}, "inputs": {}, "results": {}}
     facts = {
-        "student": trained["parameters"],
+        "student": trained["parameters"]["student"],
         "training": trained["results"],
         "export": results if is_export else None,
-        "extraction": _of(records, "00-extract-teacher-embeddings"),
-        "sampling": _of(records, "01-sample-teacher-embeddings"),
-        "reduction": _of(records, "02-fit-reduction"),
-        "settings": {name: trained["parameters"][name] for name in _TRAINING},
-        "hears": {name: trained["parameters"][name] for name in _INPUT},
-        "described": {name: field.description for name, field in Experiment.model_fields.items()},
-        "caveats": caveats(records.values()),
+        "extraction": by_stage.get("00-extract-teacher-embeddings", empty),
+        "sampling": by_stage.get("01-sample-teacher-embeddings", empty),
+        "reduction": by_stage.get("02-fit-reduction", empty),
+        "student_table": _table(StudentSettings, trained["parameters"]["student"]),
+        "training_table": _table(DistillationSettings, trained["parameters"]["distillation"])
+        | {"Seed": trained["parameters"]["random_state"]},
+        "caveats": caveats(records),
     }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -72,15 +62,14 @@ def write_model_card(
     write_text(folder / MODEL_CARD, f"---\n{front}---\n\n{body}")
 
 
-def caveats(records: Any) -> list[str]:
-    """Why the figures of a run are not what they look like, in the words of the sheet and the report."""
-    results = [record["results"] for record in records]
-    said = {"STAND-IN teacher": "is_stand_in", "SYNTHETIC audio": "synthetic"}
-    return [caveat for caveat, key in said.items() if any(each.get(key) for each in results)]
+def caveats(records: Sequence[Record]) -> list[str]:
+    """Why the figures of a run mean nothing by themselves, as the sheet and the report show it."""
+    reasons = {"STAND-IN teacher": "is_stand_in", "SYNTHETIC audio": "synthetic"}
+    return [caveat for caveat, key in reasons.items() if any(record["results"].get(key) for record in records)]
 
 
 def front_matter(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What Hugging Face reads of the card.
+    """The metadata that Hugging Face reads.
 
     References
     ----------
@@ -91,29 +80,27 @@ def front_matter(facts: Mapping[str, Any]) -> dict[str, Any]:
     if facts["export"]:
         metrics.append({"type": "cosine", "name": "cosine to float", "value": facts["export"]["mean_cosine"]})
     data = Path(facts["extraction"]["inputs"].get("audio_root", UNKNOWN)).name
+    result = {
+        "task": {"type": "feature-extraction"},
+        "dataset": {"type": "audio", "name": data},
+        "metrics": metrics,
+    }
     return {
-        # A student is made of what its teacher says: who passes it on keeps to the licence of the teacher's weights.
+        # A student reproduces its teacher's output, so the licence of the teacher's weights applies to it.
         "license": extraction.get("teacher_licence", UNKNOWN),
         "library_name": "keras" if facts["export"] is None else "tflite",
         "pipeline_tag": "feature-extraction",
         "tags": ["audio", "audio-embedding", "knowledge-distillation", "specialized-embedding-approximation"]
         + [caveat.lower().replace(" ", "-") for caveat in facts["caveats"]],
         "metrics": [each["type"] for each in metrics],
-        "model-index": [
-            {
-                "name": "SEA student",
-                "results": [
-                    {
-                        "task": {"type": "feature-extraction"},
-                        "dataset": {"type": "audio", "name": data},
-                        "metrics": metrics,
-                    }
-                ],
-            }
-        ],
+        "model-index": [{"name": "SEA student", "results": [result]}],
     }
 
 
-def _of(records: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
-    """The record of a stage, or an empty one where the files came from elsewhere."""
-    return records.get(stage, {"parameters": {}, "inputs": {}, "results": {}})
+def _table(group: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a group that are set, by their descriptions."""
+    return {
+        str(field.description): values[name]
+        for name, field in group.model_fields.items()
+        if values.get(name) is not None
+    }

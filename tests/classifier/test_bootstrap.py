@@ -59,7 +59,7 @@ def test_a_weight_is_as_many_copies(rng, level):
                 np.testing.assert_array_equal(getattr(weighted, counts)[at], getattr(curve, counts))
 
 
-def test_intervals_hold_the_estimate_narrow_with_clips_and_come_of_the_generator(rng):
+def test_intervals_contain_the_estimate_narrow_with_clips_and_follow_the_generator(rng):
     wide, narrow = (_tables(n, rng) for n in (40, 640))
     intervals = [
         confidence_intervals(*tables, TAXONOMY, "coarse", np.random.default_rng(0), samples=200)
@@ -74,12 +74,12 @@ def test_intervals_hold_the_estimate_narrow_with_clips_and_come_of_the_generator
         assert np.diff(intervals[2][name])[0] < 0.5 * (high - low)
 
 
-def test_the_interval_of_a_share_is_that_of_its_binomial(rng):
-    # With one tag that is always predicted, F1 is a function of the share of clips that have it.
+def test_the_interval_of_a_proportion_is_binomial(rng):
+    # With one tag that is always predicted, F1 is a function of the proportion of clips that have it.
     taxonomy = Taxonomy((Category(2, "dog", {"1": "bark"}),))
     clips = pd.Index([f"{index}.wav" for index in range(400)], name="audio_filename")
     truth = pd.DataFrame({"2-1_bark": 0, "2_dog": (np.arange(400) < 100).astype(int)}, clips)
     predictions = pd.DataFrame({"2_dog": 0.9}, clips)
     low, high = confidence_intervals(predictions, truth, taxonomy, "coarse", rng, samples=4000)["micro_f1"]
-    share = np.array([0.25 - 1.96 * np.sqrt(0.25 * 0.75 / 400), 0.25 + 1.96 * np.sqrt(0.25 * 0.75 / 400)])
-    np.testing.assert_allclose([low, high], 2 * share / (1 + share), atol=0.012)
+    proportion = np.array([0.25 - 1.96 * np.sqrt(0.25 * 0.75 / 400), 0.25 + 1.96 * np.sqrt(0.25 * 0.75 / 400)])
+    np.testing.assert_allclose([low, high], 2 * proportion / (1 + proportion), atol=0.012)

@@ -1,6 +1,9 @@
-"""A network that learns from labels alone, and from a teacher, too."""
+"""A network that is trained on the labels alone, and on a teacher in addition."""
 
 from __future__ import annotations
+
+from functools import partial
+from typing import get_args
 
 import keras
 import numpy as np
@@ -8,7 +11,9 @@ import pytest
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
-from l3embedding.classifier.cnn import CnnClassifier, CnnTeacher, soften
+from l3embedding.classifier.cnn import TARGETS, CnnClassifier, CnnTeacher, soften
+from l3embedding.settings import CnnSettings
+from l3embedding.training import Training, split_batches
 
 SHAPE = (8, 8, 1)
 
@@ -35,22 +40,24 @@ def clips(rng):
 
 
 def _classifier(clips, **settings):
-    return CnnClassifier(_network, clips.__getitem__, **{"num_epochs": 25, "learning_rate": 0.05} | settings)
+    options = {name: settings.pop(name) for name in ("seed", "teacher", "checkpoints") if name in settings}
+    settings = CnnSettings(**{"epochs": 25, "learning_rate": 0.05} | settings)
+    return CnnClassifier(_network, clips.__getitem__, settings, **options)
 
 
-def test_it_tells_apart_what_it_was_taught(clips):
+def test_it_classifies_clips_it_was_not_trained_on(clips):
     names = np.array(list(clips))
     classes = np.array([name.partition("-")[0] for name in names])
-    taught = np.arange(len(names)) % 6 < 4
-    fitted = _classifier(clips, batch_size=4).fit(names[taught], classes[taught])
-    np.testing.assert_array_equal(fitted.predict(names[~taught]), classes[~taught])
+    train = np.arange(len(names)) % 6 < 4
+    fitted = _classifier(clips, batch_size=4).fit(names[train], classes[train])
+    np.testing.assert_array_equal(fitted.predict(names[~train]), classes[~train])
 
 
 def test_a_seed_gives_the_same_network_and_another_another(clips):
     names = np.array(list(clips))
     classes = np.array([name.partition("-")[0] for name in names])
     weights = [
-        _classifier(clips, num_epochs=1, seed=seed).fit(names, classes).model_.get_layer("logits").get_weights()[0]
+        _classifier(clips, epochs=1, seed=seed).fit(names, classes).model_.get_layer("logits").get_weights()[0]
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(weights[0], weights[1])
@@ -66,8 +73,12 @@ def embeddings(clips, rng):
     }
 
 
-def _teacher(embeddings, strategy, **settings):
-    return CnnTeacher(strategy, embeddings.__getitem__, LogisticRegression(), **settings)
+def _teacher(embeddings, classifier=None):
+    return CnnTeacher(embeddings.__getitem__, classifier or LogisticRegression())
+
+
+def test_every_supervision_of_the_settings_has_targets():
+    assert TARGETS.keys() == set(get_args(CnnSettings.model_fields["supervision"].annotation))
 
 
 def test_a_softened_probability_is_that_of_logits_divided_by_the_temperature(rng):
@@ -81,38 +92,38 @@ def test_a_softened_probability_is_that_of_logits_divided_by_the_temperature(rng
 
 @pytest.mark.parametrize("strategy", ["embedding", "soft_labels", "both"])
 def test_the_loss_is_the_sum_of_the_strategys_parts(clips, embeddings, strategy):
-    teacher = _teacher(embeddings, strategy, temperature=3.0, weight=0.3)
+    settings = {"supervision": strategy, "temperature": 3.0, "teacher_weight": 0.3}
     names = np.array(list(clips))
     classes = np.array([name.partition("-")[0] for name in names])
-    fitted = _classifier(clips, num_epochs=1, teacher=teacher).fit(names, classes)
-    frames, targets = fitted._lessons(names, (classes == "upright").astype(int))
-    said = {name: np.asarray(each) for name, each in fitted.model_(frames.astype("f4"), training=False).items()}
+    fitted = _classifier(clips, epochs=1, teacher=_teacher(embeddings), **settings).fit(names, classes)
+    frames, targets = fitted._training_data(names, (classes == "upright").astype(int))
+    predicted = {name: np.asarray(each) for name, each in fitted.model_(frames.astype("f4"), training=False).items()}
     measured = fitted.model_.evaluate(frames.astype("f4"), targets, batch_size=len(frames), verbose=0, return_dict=True)
 
     labels = np.repeat(classes == "upright", [len(each) for each in clips.values()]).astype(int)
-    heard = np.concatenate(list(embeddings.values()))
+    vectors = np.concatenate(list(embeddings.values()))
     network = keras.Model(fitted.model_.input, fitted.model_.get_layer("logits").output)
     logits = np.asarray(network(frames.astype("f4"), training=False), np.float64)
     expected = 0.7 * -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()
     if strategy != "soft_labels":
-        standardized = (heard - heard.mean(axis=0)) / heard.std(axis=0)
-        expected += 0.3 * np.square(said["embedding"] - standardized).mean()
+        standardized = (vectors - vectors.mean(axis=0)) / vectors.std(axis=0)
+        expected += 0.3 * np.square(predicted["embedding"] - standardized).mean()
     if strategy != "embedding":
-        q = softmax(LogisticRegression().fit(heard, labels).predict_log_proba(heard) / 3, axis=1)
+        q = softmax(LogisticRegression().fit(vectors, labels).predict_log_proba(vectors) / 3, axis=1)
         divergence = (q * (np.log(q) - log_softmax(logits / 3, axis=1))).sum(axis=1).mean()
         expected += 0.3 * 9 * divergence
     assert measured["loss"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("strategy", ["embedding", "soft_labels", "both"])
-def test_a_taught_network_tells_apart_what_it_was_taught(clips, embeddings, strategy):
+def test_a_network_with_a_teacher_classifies_clips_it_was_not_trained_on(clips, embeddings, strategy):
     names = np.array(list(clips))
     classes = np.array([name.partition("-")[0] for name in names])
-    taught = np.arange(len(names)) % 6 < 4
-    fitted = _classifier(clips, batch_size=4, teacher=_teacher(embeddings, strategy)).fit(
-        names[taught], classes[taught]
+    train = np.arange(len(names)) % 6 < 4
+    fitted = _classifier(clips, batch_size=4, supervision=strategy, teacher=_teacher(embeddings)).fit(
+        names[train], classes[train]
     )
-    np.testing.assert_array_equal(fitted.predict(names[~taught]), classes[~taught])
+    np.testing.assert_array_equal(fitted.predict(names[~train]), classes[~train])
 
 
 class Contrary(LogisticRegression):
@@ -122,42 +133,66 @@ class Contrary(LogisticRegression):
         return super().predict_proba(X)[:, ::-1]
 
 
-def test_a_teacher_that_errs_is_believed_where_the_labels_hardly_weigh(clips, embeddings):
+def test_a_wrong_teacher_prevails_where_the_labels_have_little_weight(clips, embeddings):
     names = np.array(list(clips))
     classes = np.array([name.partition("-")[0] for name in names])
-    teacher = CnnTeacher("soft_labels", embeddings.__getitem__, Contrary(), temperature=1.0, weight=0.99)
-    fitted = _classifier(clips, batch_size=4, teacher=teacher).fit(names, classes)
+    settings = {"supervision": "soft_labels", "temperature": 1.0, "teacher_weight": 0.99, "batch_size": 4}
+    fitted = _classifier(clips, teacher=_teacher(embeddings, Contrary()), **settings).fit(names, classes)
     assert (fitted.predict(names) != classes).all()
 
 
-@pytest.mark.parametrize("strategy", [None, "both"])
-def test_nothing_of_a_judged_fold_is_looked_at_before_it_is_judged(clips, embeddings, strategy):
+@pytest.mark.parametrize("strategy", ["labels", "both"])
+def test_no_clip_of_the_test_fold_is_loaded_for_training(clips, embeddings, strategy):
     names = np.array(list(clips))
     classes = np.array([name.partition("-")[0] for name in names])
-    taught, heard = np.arange(len(names)) % 6 < 4, []
+    train, loaded = np.arange(len(names)) % 6 < 4, []
 
     def images(name):
-        heard.append(name)
+        loaded.append(name)
         return clips[name]
 
     def embedded(name):
-        heard.append(name)
+        loaded.append(name)
         return embeddings[name]
 
-    teacher = strategy and CnnTeacher(strategy, embedded, LogisticRegression())
-    fitted = CnnClassifier(_network, images, num_epochs=1, teacher=teacher).fit(names[taught], classes[taught])
-    assert set(heard) == set(names[taught])
-    heard.clear()
-    fitted.predict(names[~taught])
-    assert heard == list(names[~taught])
+    settings = CnnSettings(epochs=1, supervision=strategy)
+    teacher = CnnTeacher(embedded, LogisticRegression())
+    fitted = CnnClassifier(_network, images, settings, teacher=teacher).fit(names[train], classes[train])
+    assert set(loaded) == set(names[train])
+    loaded.clear()
+    fitted.predict(names[~train])
+    assert loaded == list(names[~train])
 
 
-def test_where_one_of_both_has_a_frame_more_it_is_left_out(clips, embeddings):
+def test_a_frame_without_a_counterpart_is_left_out(clips, embeddings):
     longer = {name: np.concatenate([frames, frames[-1:]]) for name, frames in embeddings.items()}
     names = np.array(list(clips))
     labels = np.array([name.startswith("level") for name in names], int)
-    lessons = [
-        _classifier(clips, teacher=_teacher(said, "embedding"))._lessons(names, labels) for said in (embeddings, longer)
-    ]
-    np.testing.assert_array_equal(lessons[0][0], lessons[1][0])
-    np.testing.assert_allclose(lessons[0][1]["embedding"], lessons[1][1]["embedding"])
+    one, other = (
+        _classifier(clips, supervision="embedding", teacher=_teacher(each))._training_data(names, labels)
+        for each in (embeddings, longer)
+    )
+    np.testing.assert_array_equal(one[0], other[0])
+    np.testing.assert_allclose(one[1]["embedding"], other[1]["embedding"])
+
+
+def test_a_fit_that_is_interrupted_resumes_from_its_own_clips_state(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("l3embedding.classifier.cnn.Training", partial(Training, save_s=0))
+    names = np.array(list(clips))
+    classes = np.array([name.partition("-")[0] for name in names])
+    whole = _classifier(clips, epochs=4, batch_size=4).fit(names, classes)
+
+    def interrupted(order, size):
+        next(steps)
+        return split_batches(order, size)
+
+    monkeypatch.setattr("l3embedding.classifier.cnn.split_batches", interrupted)
+    steps = iter(range(2))
+    with pytest.raises(StopIteration):
+        _classifier(clips, epochs=4, batch_size=4, checkpoints=tmp_path).fit(names, classes)
+    assert len(list(tmp_path.iterdir())) == 1
+    steps = iter(range(2))  # enough for the last two epochs only
+    resumed = _classifier(clips, epochs=4, batch_size=4, checkpoints=tmp_path).fit(names, classes)
+    for one, other in zip(whole.model_.get_weights(), resumed.model_.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not list(tmp_path.iterdir()), "a finished fit leaves no state"

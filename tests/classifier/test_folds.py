@@ -1,4 +1,4 @@
-"""Classification by fixed folds: what is judged never taught."""
+"""Cross-validation over folds: nothing of the test fold reaches the training."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from l3embedding.classifier.fold_models import fold_grid, fold_model
 from l3embedding.classifier.folds import evaluate_folds
+from l3embedding.settings import FoldsSettings
 from l3embedding.utils.errors import InputError
 
 FOLDS = np.repeat([1, 2, 3], 12)
@@ -27,11 +28,11 @@ def _vectors(seed: int, spread: float = 1.0) -> np.ndarray:
 
 
 def _logistic(**settings):
-    return fold_model("logistic", **settings)
+    return fold_model(FoldsSettings(**settings))
 
 
 class Recorder(ClassifierMixin, BaseEstimator):
-    """Remembers, in `seen`, which samples each classifier learned from and which it judged."""
+    """Remembers, in `seen`, the samples that each classifier was trained on and those that it predicted."""
 
     seen: list[tuple[set, set]] = []
 
@@ -39,11 +40,11 @@ class Recorder(ClassifierMixin, BaseEstimator):
         self.value = value
 
     def fit(self, samples, classes):
-        self.classes_, self.taught_ = np.unique(classes), set(samples)
+        self.classes_, self.train_ = np.unique(classes), set(samples)
         return self
 
     def predict(self, samples):
-        self.seen.append((self.taught_, set(samples)))
+        self.seen.append((self.train_, set(samples)))
         return np.repeat(self.classes_[:1], len(samples))
 
 
@@ -64,15 +65,15 @@ def test_the_predictions_are_those_of_leaving_one_group_out():
 
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), fold=st.sampled_from([1, 2, 3]), standardize=st.booleans())
-def test_the_labels_of_a_judged_fold_do_not_reach_its_predictions(seed, fold, standardize):
-    vectors, judged = _vectors(seed), fold == FOLDS
+def test_the_labels_of_the_test_fold_do_not_reach_its_predictions(seed, fold, standardize):
+    vectors, test = _vectors(seed), fold == FOLDS
     permuted = CLASSES.copy()
-    permuted[judged] = np.random.default_rng(seed).permutation(CLASSES[judged])
+    permuted[test] = np.random.default_rng(seed).permutation(CLASSES[test])
     grid = {"classifier__C": (0.01, 1.0)} if standardize else None
     before, after = (
         evaluate_folds(vectors, each, FOLDS, _logistic(standardize=standardize), grid) for each in (CLASSES, permuted)
     )
-    np.testing.assert_array_equal(before.predictions[judged], after.predictions[judged])
+    np.testing.assert_array_equal(before.predictions[test], after.predictions[test])
 
 
 def test_a_clip_does_not_reach_the_predictions_of_its_own_fold():
@@ -89,34 +90,35 @@ def test_a_search_leaves_out_whole_folds_of_the_training_folds():
     Recorder.seen.clear()
     evaluate_folds(names, np.tile(["dog", "rain"], 15), folds, Recorder(), {"value": (1, 2)})
     assert len(Recorder.seen) == 5 * (2 * 3 + 1)
-    for taught, judged in Recorder.seen:
-        assert not {fold_of[name] for name in taught} & {fold_of[name] for name in judged}
+    for train, test in Recorder.seen:
+        assert not {fold_of[name] for name in train} & {fold_of[name] for name in test}
     # Within the search for a fold, its clips are on neither side.
     for index, fold in enumerate(range(1, 6)):
         *inner, outer = Recorder.seen[7 * index : 7 * index + 7]
         assert {fold_of[name] for name in outer[1]} == {fold}
-        assert all(fold not in {fold_of[name] for name in taught | judged} for taught, judged in inner)
+        assert all(fold not in {fold_of[name] for name in train | test} for train, test in inner)
 
 
 def test_a_search_chooses_what_scikit_learns_own_does():
     vectors = _vectors(3, spread=2.0)
-    results = evaluate_folds(vectors, CLASSES, FOLDS, fold_model("svm"), fold_grid("svm", framewise=False))
+    svm = FoldsSettings(classifier="svm")
+    results = evaluate_folds(vectors, CLASSES, FOLDS, fold_model(svm), fold_grid(svm))
     for fold in (1, 2, 3):
-        taught = fold != FOLDS
-        splits = PredefinedSplit(FOLDS[taught])
-        own = GridSearchCV(fold_model("svm"), {"classifier__C": (0.1, 1.0, 10.0, 100.0)}, cv=splits, scoring="accuracy")
-        own.fit(vectors[taught], CLASSES[taught])
+        train = fold != FOLDS
+        splits = PredefinedSplit(FOLDS[train])
+        own = GridSearchCV(fold_model(svm), {"classifier__C": (0.1, 1.0, 10.0, 100.0)}, cv=splits, scoring="accuracy")
+        own.fit(vectors[train], CLASSES[train])
         assert results.parameters[str(fold)] == {"C": own.best_params_["classifier__C"]}
-        np.testing.assert_array_equal(results.predictions[~taught], own.predict(vectors[~taught]))
+        np.testing.assert_array_equal(results.predictions[~train], own.predict(vectors[~train]))
 
 
-def test_a_run_that_was_stopped_goes_on_with_the_next_fold(tmp_path):
+def test_an_interrupted_run_resumes_with_the_next_fold(tmp_path):
     names = np.array([f"clip-{index}" for index in range(36)])
     whole = evaluate_folds(names, CLASSES, FOLDS, Recorder(), checkpoints=tmp_path)
     (tmp_path / "fold-2.json").unlink()
     Recorder.seen.clear()
     again = evaluate_folds(names, CLASSES, FOLDS, Recorder(), checkpoints=tmp_path)
-    assert [len(judged) for _, judged in Recorder.seen] == [12]
+    assert [len(test) for _, test in Recorder.seen] == [12]
     np.testing.assert_array_equal(again.predictions, whole.predictions)
 
 

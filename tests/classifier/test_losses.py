@@ -1,4 +1,4 @@
-"""The losses, against their formulas."""
+"""The losses of the classifier, against their formulas."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_each_frame_of_a_framewise_model_has_its_clips_target(rng):
     np.testing.assert_allclose(loss[0], expected, rtol=1e-5)
 
 
-def test_a_choice_that_nobody_made_contributes_nothing():
+def test_an_unknown_choice_contributes_nothing():
     target = np.array([[[1, 0], [0, 0]]], np.float32)
     probability = np.array([[[0.25, 0.75], [0.1, 0.9]]], np.float32)
     loss = ops.convert_to_numpy(masked_crossentropy(target, ops.convert_to_tensor(probability)))
     np.testing.assert_allclose(loss, [[-np.log(0.25), 0]], rtol=1e-5)
 
 
-def test_the_laplacian_is_that_of_the_graph_of_tags_that_occur_together():
+def test_the_laplacian_is_that_of_the_graph_of_cooccurring_tags():
     targets = np.array([[1, 1, 0], [1, 1, 1], [0, 0, 1], [1, -1, 0]], np.float32)
     expected = np.array([[3, -2, -1], [-2, 3, -1], [-1, -1, 2]]) / 4
     np.testing.assert_allclose(cooccurrence_laplacian(targets), expected)

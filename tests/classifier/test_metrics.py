@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from numpy._core._multiarray_umath import __cpu_features__
 from sklearn.metrics import label_ranking_average_precision_score
 
 from l3embedding.classifier.metrics import curve_table, evaluate, evaluate_proximity, has_level, read_predictions
-from l3embedding.cli.evaluate import main
+from l3embedding.cli.evaluate import add_command, main
 from l3embedding.data.sonyc_ust import Category, Taxonomy, ground_truth, read_annotations, read_taxonomy
 from l3embedding.utils.errors import InputError
 from tests.support.reference_metrics import reference_evaluate
@@ -34,7 +36,7 @@ SCORES = st.sampled_from([0.0, 0.0099, 0.01, 0.2, 0.4999, 0.5, 0.7, 1.0]) | st.f
 
 
 @st.composite
-def judged(draw, max_clips: int = 12) -> tuple[pd.DataFrame, pd.DataFrame]:
+def tables_of_clips(draw, max_clips: int = 12) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predictions and truth of a few clips."""
     columns = TAXONOMY.columns
     clips = pd.Index([f"{index:02d}.wav" for index in range(draw(st.integers(1, max_clips)))], name="audio_filename")
@@ -72,31 +74,31 @@ def _official(shared: Path) -> tuple[pd.DataFrame, pd.DataFrame, Taxonomy, dict]
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("judge", [evaluate, reference_evaluate])
-def test_the_figures_are_those_of_the_official_program(shared, level, judge):
+@pytest.mark.parametrize("function", [evaluate, reference_evaluate])
+def test_the_figures_are_those_of_the_official_program(shared, level, function):
     predictions, truth, taxonomy, expected = _official(shared)
-    results = judge(predictions, truth, taxonomy, level)
+    results = function(predictions, truth, taxonomy, level)
     # Points of equal recall stay in the order of NumPy's sort, which depends on the processor's vector unit;
-    # the official figures were computed with AVX-512. Elsewhere that program says something else, too.
+    # the official figures were computed with AVX-512. Elsewhere that program gives other figures, too.
     tolerance = 1e-9 if __cpu_features__["AVX512_SKX"] else 0.03
     assert _flat(results) == pytest.approx(_flat(expected[level]), abs=tolerance)
     assert results["micro_f1"] == pytest.approx(expected[level]["micro_f1"], abs=1e-12)
 
 
 @settings(deadline=None)
-@given(judged(), st.sampled_from(LEVELS))
+@given(tables_of_clips(), st.sampled_from(LEVELS))
 def test_the_figures_are_those_of_the_rules_taken_literally(tables, level):
     expected = reference_evaluate(*tables, TAXONOMY, level)
     assert _flat(evaluate(*tables, TAXONOMY, level)) == pytest.approx(_flat(expected), abs=1e-12)
 
 
-@given(judged(), st.sampled_from(LEVELS))
+@given(tables_of_clips(), st.sampled_from(LEVELS))
 def test_every_figure_lies_between_0_and_1(tables, level):
     for name, value in _flat(evaluate(*tables, TAXONOMY, level)).items():
         assert 0 <= value <= 1 + 1e-12, name
 
 
-@given(judged(), st.sampled_from(LEVELS), st.randoms(use_true_random=False))
+@given(tables_of_clips(), st.sampled_from(LEVELS), st.randoms(use_true_random=False))
 def test_the_order_of_clips_and_columns_is_irrelevant(tables, level, random):
     predictions, truth = tables
     rows = random.sample(list(truth.index), len(truth))
@@ -106,7 +108,7 @@ def test_the_order_of_clips_and_columns_is_irrelevant(tables, level, random):
     assert evaluate(predictions, truth.loc[rows, columns], TAXONOMY, level) == expected
 
 
-@given(judged(), st.sampled_from(LEVELS))
+@given(tables_of_clips(), st.sampled_from(LEVELS))
 def test_perfect_predictions_score_1_in_all_that_is_present(tables, level):
     _, truth = tables
     results = evaluate(truth.astype(float), truth, TAXONOMY, level)
@@ -127,12 +129,12 @@ def test_a_category_that_no_clip_has_scores_0_and_is_named(clips, level, caplog)
     assert results["class_auprc"]["dog"] == 0
     assert results["macro_auprc"] == pytest.approx(sum(results["class_auprc"].values()) / 3)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{level}: no clip has dog, so its AUPRC of 0 says nothing"
+        f"{level}: no clip has dog, so its AUPRC is 0 whatever is predicted"
     ]
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_category_that_every_clip_has_is_judged_by_the_rules(clips, level):
+def test_a_category_that_every_clip_has_is_evaluated_by_the_rules(clips, level):
     predictions, truth = clips
     truth[["3-1_barking", "3_dog"]] = 1
     results = evaluate(predictions, truth, TAXONOMY, level)
@@ -140,13 +142,13 @@ def test_a_category_that_every_clip_has_is_judged_by_the_rules(clips, level):
     assert results["class_auprc"]["dog"] > 0.9
 
 
-@pytest.mark.parametrize(("value", "said"), [(np.nan, "nan"), (-0.1, "-0.1"), (1.1, "1.1"), (np.inf, "inf")])
+@pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (-0.1, "-0.1"), (1.1, "1.1"), (np.inf, "inf")])
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_prediction_that_is_no_probability_is_refused_by_clip_and_tag(clips, value, said, level):
+def test_a_prediction_that_is_no_probability_is_refused_by_clip_and_tag(clips, value, shown, level):
     predictions, truth = clips
     column = {"fine": "1-2_medium", "coarse": "1_engine"}[level]
     predictions.loc["07.wav", column] = value
-    with pytest.raises(InputError, match=rf"07.wav, {column}: {said} is not in \[0, 1\]"):
+    with pytest.raises(InputError, match=rf"07.wav, {column}: {shown} is not in \[0, 1\]"):
         evaluate(predictions, truth, TAXONOMY, level)
 
 
@@ -193,16 +195,16 @@ def test_a_level_is_there_if_any_of_its_tags_is(clips):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "cannot be read"),
         ("clip,1_engine\na.wav,0.5\n", "lacks the column audio_filename"),
         ("audio_filename,1_engine\na.wav,0.5\na.wav,0.6\n", "names a.wav twice"),
     ],
 )
-def test_a_malformed_table_of_predictions_is_refused_by_name(tmp_path, text, said):
+def test_a_malformed_table_of_predictions_is_refused_by_name(tmp_path, text, message):
     (tmp_path / "predictions.csv").write_text(text)
-    with pytest.raises(InputError, match=f"predictions.csv.*{said}"):
+    with pytest.raises(InputError, match=f"predictions.csv.*{message}"):
         read_predictions(tmp_path / "predictions.csv")
 
 
@@ -227,14 +229,29 @@ def _run(files: dict[str, Path], folder: Path) -> int:
     return main([str(files[name]) for name in ("predictions", "annotations", "taxonomy")] + [str(folder)])
 
 
-def test_the_program_writes_both_levels(files, clips, tmp_path):
+def test_the_command_writes_and_prints_both_levels(files, clips, tmp_path, capsys):
     assert _run(files, tmp_path / "out") == 0
+    printed = capsys.readouterr().out.splitlines()
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     for level in LEVELS:
         assert _flat(written[level]) == pytest.approx(_flat(evaluate(*clips, TAXONOMY, level)), abs=1e-9)
+    assert printed[0].split() == ["coarse", "fine"]
+    scores = [f"{written[level]['micro_auprc']:.4f}" for level in ("coarse", "fine")]
+    assert printed[1].split() == ["micro_auprc", *scores]
+    assert "AUPRC of music" in "".join(printed)
+    assert "30 clips of the split validate" in printed[-1]
 
 
-def test_the_program_does_not_guess_a_level_that_was_not_predicted(files, clips, tmp_path):
+def test_sea_knows_the_command(files, tmp_path):
+    parser = argparse.ArgumentParser()
+    add_command(parser.add_subparsers())
+    words = [str(files[name]) for name in ("predictions", "annotations", "taxonomy")]
+    arguments = parser.parse_args(["evaluate", *words, str(tmp_path / "out"), "--split", "validate"])
+    arguments.action(arguments)
+    assert (tmp_path / "out" / "evaluation.json").is_file()
+
+
+def test_the_command_does_not_guess_a_level_that_was_not_predicted(files, clips, tmp_path):
     clips[0][TAXONOMY.coarse_columns].to_csv(files["predictions"])
     assert _run(files, tmp_path) == 0
     written = json.loads((tmp_path / "evaluation.json").read_text())
@@ -242,7 +259,7 @@ def test_the_program_does_not_guess_a_level_that_was_not_predicted(files, clips,
     assert written["coarse"]["micro_auprc"] > 0
 
 
-def test_the_program_refuses_annotations_without_a_column_in_a_sentence(files, tmp_path, capsys):
+def test_the_command_names_a_column_that_the_annotations_lack(files, tmp_path, capsys):
     annotations = pd.read_csv(files["annotations"])
     annotations.drop(columns="2_music_presence").to_csv(files["annotations"], index=False)
     assert _run(files, tmp_path / "out") == 2
@@ -259,7 +276,7 @@ def test_a_clip_that_is_there_twice_is_refused_by_name(clips, level):
         evaluate(predictions, pd.concat([truth, truth.loc[["04.wav"]]]), TAXONOMY, level)
 
 
-@given(judged(), st.sampled_from(LEVELS))
+@given(tables_of_clips(), st.sampled_from(LEVELS))
 def test_lwlrap_is_scikit_learns_with_clips_weighted_by_their_labels(tables, level):
     predictions, truth = tables
     columns = TAXONOMY.coarse_columns if level == "coarse" else [c for t in TAXONOMY.categories for c in t.fine_columns]
@@ -275,7 +292,7 @@ def test_lwlrap_is_scikit_learns_with_clips_weighted_by_their_labels(tables, lev
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_near_sources_are_judged_without_the_clips_whose_source_is_not_near(clips, level):
+def test_near_sources_are_evaluated_without_the_clips_whose_source_is_not_near(clips, level):
     predictions, truth = clips
     tags = [column for column in truth if column not in TAXONOMY.coarse_columns]
     truth = truth.copy()
@@ -305,7 +322,7 @@ def test_curves_are_those_behind_the_figures(clips):
     assert len(curve_table(predictions, truth, TAXONOMY, ["coarse"], points=5)) == 4 * 5
 
 
-def test_the_program_bounds_its_figures_and_judges_near_and_far_apart(files, tmp_path):
+def test_the_command_adds_intervals_and_evaluates_near_and_far_separately(files, tmp_path, capsys):
     annotations = pd.read_csv(files["annotations"])
     flags = ["--bootstrap", "50", "--proximity"]
     arguments = [str(files[name]) for name in ("predictions", "annotations", "taxonomy")] + [str(tmp_path / "out")]
@@ -317,6 +334,9 @@ def test_the_program_bounds_its_figures_and_judges_near_and_far_apart(files, tmp
         annotations[f"{category.column}_presence"] = annotations[fine].max(axis=1)
     annotations.to_csv(files["annotations"], index=False)
     assert main([*arguments, *flags]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0].split("  ")[-1] == "fine, far"
+    assert re.search(r"^micro_auprc +\d\.\d{4} \[\d\.\d{4}, \d\.\d{4}\]", printed, re.MULTILINE)
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     low, high = written["fine_interval"]["micro_auprc"]
     assert low < written["fine"]["micro_auprc"] < high

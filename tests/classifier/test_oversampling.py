@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pydantic import ValidationError
 
-from l3embedding.classifier.oversampling import imbalance_ratios, lssmote, mlsmote, threshold_function
+from l3embedding.classifier.oversampling import METHODS, imbalance_ratios, imbalance_threshold, oversample
+from l3embedding.settings import ClassifierSettings
 from l3embedding.utils.errors import InputError
+from tests.support.settings import values_of
 
-METHODS = [mlsmote, lssmote]
+SMOTES = ["mlsmote", "lssmote"]
 
 
 def _counts(targets: np.ndarray) -> np.ndarray:
@@ -30,31 +33,40 @@ def test_imbalance_is_measured_as_by_charte_et_al(rare):
     _, targets = rare
     np.testing.assert_allclose(imbalance_ratios(_counts(targets)), [1, 2, 12.5])
     assert np.isnan(imbalance_ratios(np.array([4, 0]))[1])
-    assert threshold_function("mean")(np.array([1, 2, 12.5])) == pytest.approx(15.5 / 3)
-    assert threshold_function("percentile_50")(np.array([1, 2, 12.5])) == 2
+    assert imbalance_threshold(np.array([1, 2, 12.5]), "mean") == pytest.approx(15.5 / 3)
+    assert imbalance_threshold(np.array([1, 2, 12.5]), "percentile_50") == 2
 
 
 @pytest.mark.parametrize("threshold_type", ["median", "percentile", "percentile_101", "percentile_x", "mean_3"])
 def test_another_threshold_is_refused(threshold_type):
-    with pytest.raises(InputError, match="neither mean nor percentile_P"):
-        threshold_function(threshold_type)
+    with pytest.raises(ValidationError, match="threshold_type"):
+        ClassifierSettings(threshold_type=threshold_type)
+    with pytest.raises(ValueError):
+        imbalance_threshold(np.ones(3), threshold_type)
+
+
+def test_each_value_of_the_settings_is_implemented_and_no_other(rare, rng):
+    assert set(METHODS) == values_of(ClassifierSettings, "oversample")
+    assert len(oversample("none", *rare, rng)) == 0
+    with pytest.raises(InputError, match="classifier.oversample 'smote' is not one of none, mlsmote, lssmote"):
+        oversample("smote", *rare, rng)
 
 
 def test_mlsmote_brings_the_rare_label_down_to_the_mean_ratio(rare):
     means, targets = rare
     # Its ratio is 12.5 and the mean 5.2, at which 20 clips would have it; a pass makes one of each of the 8.
-    mixtures = mlsmote(means, targets, np.random.default_rng(0))
+    mixtures = oversample("mlsmote", means, targets, np.random.default_rng(0))
     assert len(mixtures) == 8
     assert (targets[mixtures.first] * targets[mixtures.second])[:, 2].all()
     assert mixtures.targets[:, 2].all()
-    more = mlsmote(means, targets, np.random.default_rng(0), iterations=3)
+    more = oversample("mlsmote", means, targets, np.random.default_rng(0), iterations=3)
     largest = [imbalance_ratios(_counts(np.concatenate([targets, each.targets]))).max() for each in (mixtures, more)]
     assert largest[1] < largest[0] < 7
 
 
 def test_a_mixed_clip_is_a_neighbour_of_its_seed(rare):
     means, targets = rare
-    mixtures = mlsmote(means, targets, np.random.default_rng(0), k=2)
+    mixtures = oversample("mlsmote", means, targets, np.random.default_rng(0), k=2)
     bag = np.flatnonzero(targets[:, 2])
     for seed, other in zip(mixtures.first, mixtures.second, strict=True):
         distance = np.linalg.norm(means[bag] - means[seed], axis=1)
@@ -66,17 +78,17 @@ def test_labels_are_those_of_more_than_half_of_the_seed_and_its_neighbours():
     # Around the seed (0), two of three neighbours have tag 1: with it, two of four are not more than half.
     targets = np.array([[0, 0, 1], [0, 1, 1], [0, 1, 1], [0, 0, 1], *[[1, 0, 0]] * 40], np.float32)
     means = np.arange(44, dtype=float)[:, np.newaxis]
-    mixtures = mlsmote(means, targets, np.random.default_rng(0), k=3, threshold_type="percentile_0")
+    mixtures = oversample("mlsmote", means, targets, np.random.default_rng(0), k=3, threshold_type="percentile_0")
     of_first = mixtures.targets[(mixtures.first == 0) & (mixtures.targets[:, 2] == 1)]
     np.testing.assert_array_equal(of_first, [[0, 0, 1]])
-    near = mlsmote(means[:3], targets[:3], np.random.default_rng(0), k=2, threshold_type="percentile_0")
+    near = oversample("mlsmote", means[:3], targets[:3], np.random.default_rng(0), k=2, threshold_type="percentile_0")
     assert len(near) == 0 or near.targets[:, 1].all()
 
 
 def test_what_seed_or_neighbour_does_not_know_stays_unknown(rare):
     means, targets = rare
     targets[97, 1] = -1
-    mixtures = mlsmote(means, targets, np.random.default_rng(0))
+    mixtures = oversample("mlsmote", means, targets, np.random.default_rng(0))
     unknown = (mixtures.first == 97) | (mixtures.second == 97)
     assert unknown.any()
     assert (mixtures.targets[unknown, 1] == -1).all()
@@ -85,7 +97,7 @@ def test_what_seed_or_neighbour_does_not_know_stays_unknown(rare):
 
 def test_lssmote_completes_rare_sets_of_labels(rare):
     means, targets = rare
-    mixtures = lssmote(means, targets, np.random.default_rng(0))
+    mixtures = oversample("lssmote", means, targets, np.random.default_rng(0))
     assert len(mixtures)
     union = np.maximum(targets[mixtures.first], targets[mixtures.second])
     np.testing.assert_array_equal(mixtures.targets, union)
@@ -99,17 +111,17 @@ def test_lssmote_completes_rare_sets_of_labels(rare):
 
 
 @settings(max_examples=15, deadline=None)
-@given(arrays(np.float32, (20, 4), elements=st.sampled_from([-1.0, 0.0, 1.0])), st.sampled_from(METHODS))
+@given(arrays(np.float32, (20, 4), elements=st.sampled_from([-1.0, 0.0, 1.0])), st.sampled_from(SMOTES))
 def test_any_labels_can_be_oversampled_and_a_seed_decides_how(targets, method):
     means = np.random.default_rng(0).normal(size=(20, 3))
-    one, same = (method(means, targets, np.random.default_rng(1), 2, "percentile_20") for _ in range(2))
+    one, same = (oversample(method, means, targets, np.random.default_rng(1), 2, "percentile_20") for _ in range(2))
     for name in ("first", "second", "weight", "targets"):
         np.testing.assert_array_equal(getattr(one, name), getattr(same, name))
     assert one.targets.shape == (len(one), 4)
     assert len(one) <= 2 * 4 * 20
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SMOTES)
 def test_balanced_labels_are_left_alone(method, rng):
     targets = np.tile(np.eye(2, dtype=np.float32), (10, 1))
-    assert len(method(rng.normal(size=(20, 3)), targets, rng)) == 0
+    assert len(oversample(method, rng.normal(size=(20, 3)), targets, rng)) == 0

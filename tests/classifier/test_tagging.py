@@ -1,4 +1,4 @@
-"""The recipe of SONYC-UST: which labels teach what, and what is predicted of them."""
+"""The recipe of SONYC-UST: targets, held-out sensors, predictions."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from l3embedding.classifier.network import PROXIMITY, SENSOR, ClassifierSettings
+from l3embedding.classifier.network import PROXIMITY, SENSOR
 from l3embedding.classifier.tagging import (
     Features,
-    TaggingSettings,
     auxiliary_targets,
     choose_held_out,
-    learned_columns,
+    predicted_columns,
     prior_prediction,
     tag_clips,
     tag_targets,
     with_all_tags,
 )
 from l3embedding.data.sonyc_ust import Category, Taxonomy
+from l3embedding.settings import ClassifierSettings
 from l3embedding.utils.errors import InputError
 
 TAXONOMY = Taxonomy((Category(1, "engine", {"1": "small", "2": "large", "X": "?"}), Category(2, "dog", {"1": "bark"})))
@@ -56,26 +56,26 @@ def annotations() -> pd.DataFrame:
     )
 
 
-def test_coarse_targets_are_the_minority_vote_and_what_nobody_labelled_is_passed_over(annotations, caplog):
+def test_coarse_targets_are_the_minority_vote_and_unlabelled_tags_are_masked(annotations, caplog):
     with caplog.at_level(logging.WARNING):
-        targets = tag_targets(annotations, TAXONOMY, TaggingSettings())
+        targets = tag_targets(annotations, TAXONOMY, ClassifierSettings())
     assert targets.to_numpy().tolist() == [[1, 1], [1, -1], [0, 1], [1, 0]]
-    assert "1 labels of the split train are -1 of all annotators" in caplog.text
+    assert "1 labels of the split train are -1 for all annotators" in caplog.text
 
 
-def test_fine_targets_pass_over_a_category_whose_uncertain_tag_is_present(annotations):
-    targets = tag_targets(annotations, TAXONOMY, TaggingSettings(label_mode="fine"))
-    assert list(targets) == FINE == learned_columns(TAXONOMY, "fine")
+def test_fine_targets_mask_a_category_whose_uncertain_tag_is_present(annotations):
+    targets = tag_targets(annotations, TAXONOMY, ClassifierSettings(label_mode="fine"))
+    assert list(targets) == FINE == predicted_columns(TAXONOMY, "fine")
     assert targets.to_numpy().tolist() == [[-1, -1, 1], [0, 1, -1], [0, 0, 1], [1, 0, 0]]
 
 
 def test_a_tag_that_no_training_clip_has_is_named(annotations, caplog):
     with caplog.at_level(logging.WARNING):
-        tag_targets(annotations.assign(**{"2_dog": 0}), TAXONOMY, TaggingSettings())
+        tag_targets(annotations.assign(**{"2_dog": 0}), TAXONOMY, ClassifierSettings())
     assert "no clip of the split train has 2_dog: it cannot be learned" in caplog.text
 
 
-def test_auxiliary_targets_are_the_sensor_and_what_most_say_of_near_and_far(annotations):
+def test_auxiliary_targets_are_the_sensor_and_the_majority_of_near_and_far(annotations):
     clips = pd.Index(["a.wav", "b.wav", "c.wav"])
     targets = auxiliary_targets(annotations, TAXONOMY, clips, ClassifierSettings(sensor_factor=1, proximity_factor=1))
     assert targets[SENSOR].tolist() == [[1, 0], [1, 0], [0, 1]]
@@ -89,8 +89,8 @@ def test_auxiliary_targets_are_the_sensor_and_what_most_say_of_near_and_far(anno
 
 def test_a_coarse_tag_is_as_likely_as_the_likeliest_of_its_fine_ones():
     fine = pd.DataFrame([[0.2, 0.7, 0.4]], ["a.wav"], FINE)
-    said = with_all_tags(fine, TAXONOMY).loc["a.wav"].to_dict()
-    assert said == dict(zip(TAXONOMY.columns, [0.2, 0.7, 0.0, 0.7, 0.4, 0.4], strict=True))
+    predicted = with_all_tags(fine, TAXONOMY).loc["a.wav"].to_dict()
+    assert predicted == dict(zip(TAXONOMY.columns, [0.2, 0.7, 0.0, 0.7, 0.4, 0.4], strict=True))
     coarse = pd.DataFrame([[0.2, 0.7]], ["a.wav"], TAXONOMY.coarse_columns)
     assert with_all_tags(coarse, TAXONOMY) is coarse
 
@@ -109,29 +109,36 @@ def test_whole_sensors_are_held_out_or_single_clips_of_one(rng):
 
 
 def test_features_of_two_models_are_refused(annotations, rng):
-    targets = tag_targets(annotations, TAXONOMY, TaggingSettings())
-    learned, judged = (Features(rng.normal(size=(4, 3, size)), list(targets.index)) for size in (5, 6))
-    with pytest.raises(InputError, match=r"of shape \(5,\) and \(6,\); embed both alike"):
-        tag_clips(annotations, TAXONOMY, targets, learned, judged, TaggingSettings(), ClassifierSettings())
+    targets = tag_targets(annotations, TAXONOMY, ClassifierSettings())
+    training, evaluated = (Features(rng.normal(size=(4, 3, size)), list(targets.index)) for size in (5, 6))
+    with pytest.raises(InputError, match=r"of shape \(5,\), of the evaluated clips \(6,\); embed both alike"):
+        tag_clips(annotations, TAXONOMY, targets, training, evaluated, ClassifierSettings(), 0)
 
 
-def test_the_recipe_learns_what_the_embeddings_say(annotations, rng):
+def test_the_classifier_learns_the_tags_that_separate_the_embeddings(annotations, rng):
     many = pd.concat(
         [annotations.assign(audio_filename=f"{index}" + annotations["audio_filename"]) for index in range(30)]
     )
     many["sensor_id"] = np.arange(len(many)) // 10
-    settings = TaggingSettings(label_mode="fine", oversample="mlsmote")
+    settings = ClassifierSettings(
+        label_mode="fine",
+        oversample="mlsmote",
+        epochs=40,
+        patience=40,
+        learning_rate=1e-2,
+        batch_size=30,
+        hidden_layer_size=16,
+    )
     targets = tag_targets(many, TAXONOMY, settings)
     # Frames say which of the four clips it is.
     kind = np.array([ord(clip[-5]) - ord("a") for clip in targets.index])
     features = (np.eye(4)[kind][:, np.newaxis] + rng.normal(0, 0.1, (120, 3, 4))).astype(np.float16)
     both = Features(features, list(targets.index))
-    how = ClassifierSettings(num_epochs=40, patience=40, learning_rate=1e-2, batch_size=30, hidden_layer_size=16)
-    tagged = tag_clips(many, TAXONOMY, targets, both, both, settings, how)
+    tagged = tag_clips(many, TAXONOMY, targets, both, both, settings, 0)
     expected = targets.to_numpy()
-    said = tagged.predictions[FINE].to_numpy() > 0.5
-    assert (said == expected)[expected >= 0].mean() > 0.97
-    assert tagged.facts["train_clips"] == tagged.facts["judged_clips"] == 120
+    predicted = tagged.predictions[FINE].to_numpy() > 0.5
+    assert (predicted == expected)[expected >= 0].mean() > 0.97
+    assert tagged.facts["train_clips"] == tagged.facts["evaluated_clips"] == 120
     assert tagged.facts["feature_dtype"] == "float16"
     assert tagged.predictions.index.name == "audio_filename"
     assert list(tagged.predictions) == TAXONOMY.columns

@@ -1,9 +1,10 @@
-"""Training a classifier: what it learns, what it keeps, and that it can be stopped anywhere."""
+"""Training a classifier: what it learns, which epoch is kept, and that it can be stopped and resumed anywhere."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 import keras
 import numpy as np
@@ -13,11 +14,22 @@ from keras import layers, ops
 
 from l3embedding.classifier.clips import Clips, MixedClips, Mixtures
 from l3embedding.classifier.losses import UNKNOWN
-from l3embedding.classifier.network import PROXIMITY, SENSOR, TAGS, Classifier, ClassifierSettings, build_classifier
-from l3embedding.classifier.training import Watch, predict, train
+from l3embedding.classifier.network import PROXIMITY, SENSOR, TAGS, Classifier, build_classifier
+from l3embedding.classifier.training import OPTIMIZERS, predict, train
+from l3embedding.settings import ClassifierSettings
+from l3embedding.training import Callbacks
 
-TINY = ClassifierSettings(hidden_layer_size=8, num_epochs=4, patience=4, batch_size=16, learning_rate=1e-2)
+TINY = ClassifierSettings(hidden_layer_size=8, epochs=4, patience=4, batch_size=16, learning_rate=1e-2)
+COOCCURRENCE = {"cooccurrence_loss": True, "cooccurrence_loss_factor": 1e-3}
 FACTORS = {"sensor_factor": 0.3, "proximity_factor": 0.2}
+
+
+def _changed(**changes) -> ClassifierSettings:
+    return TINY.model_copy(update=changes)
+
+
+def test_every_optimizer_of_the_settings_is_registered():
+    assert OPTIMIZERS.keys() == set(get_args(ClassifierSettings.model_fields["optimizer"].annotation))
 
 
 def _toy(rng: np.random.Generator, clips: int = 96) -> tuple[Clips, np.ndarray]:
@@ -40,7 +52,7 @@ def _framewise(clips: Clips) -> Clips:
 
 
 def _train(
-    clips: Clips, held_out: np.ndarray, settings: ClassifierSettings, seed: int, **watch
+    clips: Clips, held_out: np.ndarray, settings: ClassifierSettings, seed: int, **callbacks
 ) -> tuple[Classifier, pd.DataFrame]:
     build = partial(
         build_classifier,
@@ -51,18 +63,19 @@ def _train(
         n_sensors=3,
         n_proximities=2,
     )
-    return train(build, clips, held_out, settings, seed, Watch(**watch))
+    return train(build, clips, held_out, settings, seed, Callbacks(**callbacks))
 
 
 @pytest.mark.parametrize("model_type", ["mil", "framewise"])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_weak_labels_suffice_to_learn_which_frames_matter(rng, model_type, optimizer):
+def test_weak_labels_suffice_to_find_the_frames_that_matter(rng, model_type, optimizer):
     clips, held_out = _toy(rng)
-    learned = _framewise(clips) if model_type == "framewise" else clips
-    settings = replace(TINY, num_epochs=60, patience=60, model_type=model_type, optimizer=optimizer)
-    classifier, history = _train(learned, held_out, replace(settings, frame_aggregation="max"), 0)
+    train_clips = _framewise(clips) if model_type == "framewise" else clips
+    how = "max" if model_type == "framewise" else None
+    settings = _changed(epochs=60, patience=60, model_type=model_type, optimizer=optimizer, frame_aggregation=how)
+    classifier, history = _train(train_clips, held_out, settings, 0)
     predictions = predict(classifier, clips)[held_out]
-    # A framewise model is taught the label on all frames, so that its probabilities are low; their order is right.
+    # A framewise model has the clip's label in all frames, so that its probabilities are low; their order is right.
     threshold = 0.5 if model_type == "mil" else np.median(predictions, axis=0)
     assert ((predictions > threshold) == clips.targets[TAGS][held_out]).mean() > (0.95 if model_type == "mil" else 0.8)
     assert history["valid_loss"].min() < 0.95 * history["valid_loss"].iloc[0]
@@ -83,30 +96,26 @@ def test_a_seed_decides_everything(rng):
     "changes",
     [
         {},
-        {"model_type": "framewise", "dropout": 0.5, "cooccurrence_loss_factor": 1e-3, **FACTORS},
+        {"model_type": "framewise", "dropout": 0.5, **COOCCURRENCE, **FACTORS},
         {"optimizer": "lbfgs"},
     ],
     ids=["plain", "all", "lbfgs"],
 )
-def test_a_run_that_is_asked_to_stop_ends_bit_for_bit_where_an_undisturbed_one_ends(
-    tmp_path, rng, changes, monkeypatch
-):
+def test_a_run_that_is_stopped_ends_bit_for_bit_where_an_undisturbed_one_ends(tmp_path, rng, changes, monkeypatch):
     monkeypatch.setattr("l3embedding.classifier.lbfgs._ITERATIONS_OF_MEMORY", 2)
     clips, held_out = _toy(rng, 48)
     clips = _with_factors(clips, rng) if "sensor_factor" in changes else clips
     clips = _framewise(clips) if "model_type" in changes else clips
-    settings = replace(TINY, num_epochs=7, patience=7, **changes)
+    settings = _changed(epochs=7, patience=7, **changes)
     whole, history = _train(clips, held_out, settings, 5)
     checkpoint = tmp_path / "resume.npz"
-    parts = []
-    for epochs in (2, 1, 3):
-        asked = iter([False] * (epochs - 1) + [True])
-        stop = partial(next, asked, True)
-        parts.append(_train(clips, held_out, settings, 5, checkpoint=checkpoint, should_stop=stop)[1])
-    assert len(parts[-1]) == (6 if settings.optimizer == "adam" else 4)
-    taken_up, same = _train(clips, held_out, settings, 5, checkpoint=checkpoint)
+    for answers in (5, 2, 4):
+        asked = iter([False] * (answers - 1) + [True])
+        stopped, part = _train(clips, held_out, settings, 5, checkpoint=checkpoint, should_stop=partial(next, asked))
+        assert 1 <= len(part) < 7
+    resumed, same = _train(clips, held_out, settings, 5, checkpoint=checkpoint)
     np.testing.assert_array_equal(same, history)
-    for one, other in zip(whole.trained.get_weights(), taken_up.trained.get_weights(), strict=True):
+    for one, other in zip(whole.trained.get_weights(), resumed.trained.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -114,16 +123,16 @@ def test_a_run_that_is_asked_to_stop_ends_bit_for_bit_where_an_undisturbed_one_e
 def test_the_best_epoch_is_kept_and_not_the_last(rng, patience):
     clips, held_out = _toy(rng, 48)
     noise = rng.integers(0, 2, (48, 2)).astype(np.float32)
-    settings = replace(TINY, num_epochs=30, patience=patience, learning_rate=0.1)
+    settings = _changed(epochs=30, patience=patience, learning_rate=0.1)
     classifier, history = _train(replace(clips, targets={TAGS: noise}), held_out, settings, 3)
     best = history["valid_loss"].idxmin()
     assert len(history) == min(best + 1 + patience, 30)
     assert best + 1 < len(history)
-    loss = classifier.judged.evaluate(clips.features[held_out], noise[held_out], verbose=0)
+    loss = classifier.tags.evaluate(clips.features[held_out], noise[held_out], verbose=0)
     assert loss == pytest.approx(history["valid_loss"][best], rel=1e-5)
 
 
-def test_clips_held_out_are_not_learned_from(rng):
+def test_held_out_clips_are_not_trained_on(rng):
     clips, held_out = _toy(rng)
     _, expected = _train(clips, held_out, TINY, 7)
     clips.targets[TAGS][held_out] = 1 - clips.targets[TAGS][held_out]
@@ -132,18 +141,18 @@ def test_clips_held_out_are_not_learned_from(rng):
     assert not np.array_equal(history["valid_loss"], expected["valid_loss"])
 
 
-def test_an_unknown_label_is_not_learned_from(rng):
+def test_an_unknown_label_is_ignored(rng):
     clips, held_out = _toy(rng)
     clips.targets[TAGS][::2, 0] = UNKNOWN
     _, expected = _train(clips, held_out, TINY, 7)
     only = Clips(clips.features[1::2], {TAGS: clips.targets[TAGS][1::2]})
-    classifier, _ = _train(only, held_out[1::2], replace(TINY, num_epochs=60, patience=60), 7)
+    classifier, _ = _train(only, held_out[1::2], _changed(epochs=60, patience=60), 7)
     right = (predict(classifier, only) > 0.5)[:, 0] == only.targets[TAGS][:, 0]
     assert right.mean() > 0.9
     assert np.isfinite(expected).all(axis=None)
 
 
-def test_half_precision_in_memory_costs_less_than_a_thousandth(rng):
+def test_float16_features_change_predictions_by_less_than_a_thousandth(rng):
     clips, held_out = _toy(rng)
     half = replace(clips, features=clips.features.astype(np.float16))
     first, second = (predict(_train(each, held_out, TINY, 1)[0], each) for each in (clips, half))
@@ -164,7 +173,7 @@ def test_the_gradient_of_all_clips_is_that_of_finite_differences(rng, monkeypatc
         raise StopIteration
 
     monkeypatch.setattr("l3embedding.classifier.lbfgs.minimize", look)
-    settings = replace(TINY, optimizer="lbfgs", batch_size=7, l2_reg=1e-2)
+    settings = _changed(optimizer="lbfgs", batch_size=7, l2_reg=1e-2)
     with pytest.raises(StopIteration):
         _train(clips, held_out, settings, 0)
     ours, expected = np.transpose(seen)
@@ -174,9 +183,9 @@ def test_the_gradient_of_all_clips_is_that_of_finite_differences(rng, monkeypatc
 
 def test_alpha_stays_non_negative_under_lbfgs(rng):
     clips, held_out = _toy(rng)
-    # All frames of a clip but one say that the tag is absent: the minimum would fit best.
+    # The tag is absent in all frames of a clip but one: the minimum would fit best.
     upside_down = replace(clips, targets={TAGS: 1 - clips.targets[TAGS]})
-    classifier, _ = _train(upside_down, held_out, replace(TINY, optimizer="lbfgs", num_epochs=30, patience=30), 0)
+    classifier, _ = _train(upside_down, held_out, _changed(optimizer="lbfgs", epochs=30, patience=30), 0)
     assert (ops.convert_to_numpy(classifier.clips.get_layer("autopool").alpha) >= 0).all()
 
 
@@ -195,7 +204,7 @@ def test_mixtures_are_points_between_two_clips_with_labels_of_their_own(rng):
     assert len(mixed) == 10
 
 
-def test_the_network_that_embeds_is_trained_along_and_its_normalisation_is_not(rng):
+def test_an_encoder_is_trained_too_but_its_normalisation_is_not(rng):
     image = keras.Input((3, 2, 1))
     x = layers.Flatten()(layers.BatchNormalization()(image))
     encoder = keras.Model(image, layers.Dense(4)(x))
