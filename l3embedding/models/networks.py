@@ -30,6 +30,7 @@ from l3embedding.models.frontend import InputRepresentation, LogMelSpectrogram, 
 from l3embedding.models.l3 import TEACHER_FILTERS
 from l3embedding.settings import StudentSettings
 from l3embedding.utils.errors import InputError
+from l3embedding.utils.registry import look_up
 
 Head = Literal["openl3", "relu", "linear"]
 Precision = Literal["float32", "mixed_bfloat16"]
@@ -80,8 +81,7 @@ def l3_audio_network(
     InputError
         There is no such head, the image is too small for so much pooling, or the network has no such embedding size.
     """
-    if head not in HEADS:
-        raise InputError(f"There is no head {head!r}; there are {', '.join(HEADS)}.")
+    finish = look_up(HEADS, head, "student.head")
     sizes = _OPENL3_GRID if head == "openl3" and filters[-1] == 512 else {filters[-1]: (1, 1)}
     if embedding_size is not None and embedding_size not in sizes:
         raise InputError(f"This network embeds in {' or '.join(map(str, sizes))} dimensions, not {embedding_size}.")
@@ -97,7 +97,7 @@ def l3_audio_network(
         last = block == len(filters)
         x = _convolution(x, width, EMBEDDING_LAYER if last else f"block_{block}_conv_2")
         x = x if last else _rectified(x)
-    return keras.Model(image, HEADS[head](x, embedding_size), name=NETWORK)
+    return keras.Model(image, finish(x, embedding_size), name=NETWORK)
 
 
 def student_network(student: StudentSettings) -> keras.Model:
@@ -190,7 +190,7 @@ def _pooled(x: keras.KerasTensor, size: tuple[int, int], **options: Any) -> kera
     return layers.Flatten(name="embedding")(layers.MaxPooling2D(size, **options, name="pool")(x))
 
 
-HEADS: dict[Head, Callable[[keras.KerasTensor, int | None], keras.KerasTensor]] = {
+HEADS: dict[str, Callable[[keras.KerasTensor, int | None], keras.KerasTensor]] = {
     "openl3": _openl3_head,
     "relu": lambda x, _: _pooled(_rectified(x), x.shape[1:3]),
     "linear": lambda x, _: _pooled(_normalized(x), x.shape[1:3]),

@@ -61,7 +61,7 @@ def test_the_maximum_over_the_grid_is_the_512_d_embedding(rng):
 
 def test_the_heads_are_openl3s_and_those_of_the_setting():
     assert set(HEADS) == {"openl3", *StudentSettings.model_fields["head"].annotation.__args__}
-    with pytest.raises(InputError, match="There is no head 'dense'; there are openl3, relu, linear"):
+    with pytest.raises(InputError, match="'dense' is not one of openl3, relu, linear"):
         l3_audio_network((64, 50, 1), head="dense")
 
 
