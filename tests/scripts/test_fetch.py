@@ -145,7 +145,7 @@ def test_an_archive_that_drifts_is_accepted_with_a_warning_and_any_other_refused
     with caplog.at_level(logging.WARNING):
         fetch_dataset(DATASETS["esc50"], tmp_path / "esc50")
     assert "GitHub makes this archive anew" in caplog.text
-    with pytest.raises(InputError, match="what comes is not the official file"):
+    with pytest.raises(InputError, match="the server.s is not the official file"):
         fetch_dataset(DATASETS["us8k"], tmp_path / "us8k")
 
 
