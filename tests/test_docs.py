@@ -21,7 +21,7 @@ import soundfile
 import yaml
 
 from l3embedding.jobs.experiment import read_experiment
-from l3embedding.models.weights import CACHE_VARIABLE
+from l3embedding.models.registry import CACHE_VARIABLE
 from l3embedding.settings import Experiment, groups
 from tests.conftest import REPOSITORY
 from tests.support.sheets_server import SheetsServer

@@ -6,8 +6,8 @@ import librosa
 import numpy as np
 
 from l3embedding.embedding import get_embedding
+from l3embedding.models.interface import EmbeddingModel
 from l3embedding.models.mfcc import MfccModel
-from l3embedding.models.teachers import EmbeddingModel
 from l3embedding.utils.statistics import summary_statistics
 
 
