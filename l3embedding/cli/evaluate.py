@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from l3embedding.cli.program import say_errors, start_logging
+from l3embedding.cli.program import report_errors, start_logging
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import write_json
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command by itself; returns the exit status."""
     arguments = _add_arguments(argparse.ArgumentParser(description=evaluate_files.__doc__)).parse_args(argv)
     start_logging()
-    return say_errors(lambda: evaluate_files(arguments))
+    return report_errors(lambda: evaluate_files(arguments))
 
 
 def evaluate_files(arguments: argparse.Namespace) -> None:
