@@ -70,17 +70,15 @@ def evaluate_files(arguments: argparse.Namespace) -> None:
 
 def score_table(results: Mapping[str, Any]) -> str:
     """Lay out the scores of each level, and the AUPRC of its categories, with intervals where there are any."""
+    import pandas as pd
+
     columns: dict[str, dict[str, str]] = {}
     for level in ("coarse", "fine"):
         if results[level] is not None:
             columns[level] = _cells(results[level], results.get(f"{level}_interval"))
         for word, scores in results.get(f"{level}_by_proximity", {}).items():
             columns[f"{level}, {word}"] = _cells(scores, None)
-    rows = list(dict.fromkeys(name for cells in columns.values() for name in cells))
-    table = [["", *columns], *([row, *(cells[row] for cells in columns.values())] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
-    return "\n".join(line.rstrip() for line in lines)
+    return pd.DataFrame(columns).to_string()
 
 
 def _cells(scores: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> dict[str, str]:
