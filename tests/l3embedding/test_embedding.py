@@ -14,7 +14,7 @@ from l3embedding.embedding import get_embedding, load_model
 from l3embedding.models.networks import embedding_model, l3_audio_network
 from l3embedding.models.representation import student_representation
 from l3embedding.models.teachers import KerasEmbeddingModel, stand_in_teacher
-from l3embedding.settings import StudentSettings
+from l3embedding.settings import FoldsSettings, StudentSettings
 from l3embedding.utils.errors import InputError
 
 TINY = student_representation(StudentSettings(asr=2000, num_mels=16, num_dft=256, hop_len=125))
@@ -140,4 +140,4 @@ def test_the_stand_in_tells_sounds_apart(shared):
     embeddings = [get_embedding(*read_audio(path), teacher, hop_size=1.0, center=False)[0] for path in clips["path"]]
     vectors = np.stack([embedding.mean(axis=0) for embedding in embeddings])
     classes, folds = clips["category"].to_numpy(str), clips["fold"].to_numpy()
-    assert evaluate_folds(vectors, classes, folds, fold_model("logistic", logistic_c=0.1)).accuracy > 0.7
+    assert evaluate_folds(vectors, classes, folds, fold_model(FoldsSettings(logistic_c=0.1))).accuracy > 0.7
