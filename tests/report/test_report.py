@@ -436,7 +436,7 @@ def test_a_classifier_whose_embeddings_are_gone_is_left_out_with_a_remark(run, t
     shutil.rmtree(run / "03-train-approx-embedding")
     write_report(collect(run), "A run", tmp_path / "out")
     text = (tmp_path / "out" / "tables.md").read_text()
-    assert "student-0 was evaluated on embeddings that are no longer there" in text
+    assert "06-train-classifier/student-0 is left out: its embeddings have no record here" in text
     assert _scores(collect(run))["Student 3"] == "-"
 
 
