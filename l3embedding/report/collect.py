@@ -36,25 +36,12 @@ SUPERVISION = {
     "both": "taught by embeddings and softened labels",
 }
 _ORDER = ("teacher", "reduced", "student", "student-int8", "mfcc", "logmel-cnn")
-_COLUMNS = [
-    "run",
-    "stage",
-    "folder",
-    "host",
-    "dataset",
-    "representation",
-    "model",
-    "seed",
-    "random_state",
-    "metric",
-    "level",
-    "value",
-    "embedding_size",
-    "size_mb",
-    "activation_mb",
-    "is_stand_in",
-    "synthetic",
-]
+_COLUMNS = (
+    "run", "stage", "folder", "host", "dataset", "representation", "model", "seed", "random_state", "metric", "level",
+    "value", "embedding_size", "size_mb", "activation_mb", "is_stand_in", "synthetic",
+)  # fmt: skip
+_GROUPS = groups()
+_SETTINGS = {f"{name}.{field}": info for name, group in _GROUPS.items() for field, info in group.model_fields.items()}
 _ROOTS = {
     "audio_root": "recordings.root",
     "spl_root": "recordings.levels",
@@ -65,7 +52,7 @@ _ROOTS = {
 """Flag of an input to the setting that names it."""
 
 _MODEL_GROUPS = {"teacher", "reduction", "student", "cnn"}
-_MODELS_OWN: dict[tuple[str, str], set[str]] = {
+_MODELS_OWN = {
     (EMBED, "teacher"): {"teacher"},
     (EMBED, "logmel-cnn"): {"student"},
     (CLASSIFY, "logmel-cnn"): {"student", "cnn"},
@@ -159,9 +146,8 @@ def collect(run_dir: Path) -> Report:
     InputError
         There are none.
     """
-    runs = tuple(
-        Run(folder.relative_to(run_dir).as_posix(), folder, _read(folder)) for folder in stage_folders(run_dir)
-    )
+    records = ((folder, DONE if (folder / DONE).is_file() else CONFIG) for folder in stage_folders(run_dir))
+    runs = tuple(Run(path.relative_to(run_dir).as_posix(), path, read_json(path / record)) for path, record in records)
     if not runs:
         raise InputError(f"{run_dir} holds no stage's folder: is it the output folder of `sea run`?")
     lineage = _Lineage(runs)
@@ -186,8 +172,7 @@ def collect(run_dir: Path) -> Report:
 
 def key_columns(table: pd.DataFrame) -> list[str]:
     """The columns that tell rows apart: all that decides a result, but for the seeds."""
-    fields = {f"{name}.{field}": info for name, group in groups().items() for field, info in group.model_fields.items()}
-    return [key for key in table.columns if "." in key and (key not in fields or kind_of(fields[key]) != "how")]
+    return [key for key in table.columns if "." in key and (key not in _SETTINGS or kind_of(_SETTINGS[key]) != "how")]
 
 
 def name_rows(table: pd.DataFrame, base: str, keys: Sequence[str]) -> list[str]:
@@ -289,23 +274,15 @@ class _Lineage:
         return next((run for start, end in spans if (run := self._by_name.get(parts[start:end]))), None)
 
 
-def _read(folder: Path) -> Mapping[str, Any]:
-    done = folder / DONE
-    return read_json(done if done.is_file() else folder / CONFIG)
-
-
 def _describe(run: Run, line: Sequence[Run], lineage: _Lineage) -> Row:
     """All that is known of a run but its metrics; the parameters are its own and its ancestors'."""
     found: Row = {}
     for each in line:
-        own = dotted(each.record["parameters"])
-        makes = _MODELS_OWN.get((each.stage, own.get("representation", "")), set())
+        parameters = each.record["parameters"]
+        inherits: set[str] = set()
         if each.stage in (EMBED, CLASSIFY):
-            own = {
-                key: value
-                for key, value in own.items()
-                if (group := key.partition(".")[0]) not in _MODEL_GROUPS or group in makes
-            }
+            inherits = _MODEL_GROUPS - _MODELS_OWN.get((each.stage, parameters.get("representation")), set())
+        own = dotted({group: value for group, value in parameters.items() if group not in inherits})
         for flag, path in each.record["inputs"].items():
             # A training that was continued differs from one that was not, wherever the earlier one lies.
             if lineage.parent(path) is None or flag == "continue_from":
@@ -333,7 +310,7 @@ def _describe(run: Run, line: Sequence[Run], lineage: _Lineage) -> Row:
 def _counts(key: str, parameters: Row, facts: Row) -> bool:
     """Whether a parameter makes a difference, given the others, the data set and the representation."""
     group, _, field = key.partition(".")
-    if group not in groups() or field not in groups()[group].model_fields:
+    if key not in _SETTINGS:
         return True
     if facts["stage"] == CLASSIFY and group in ("classifier", "folds", "cnn"):
         of_dataset = "folds" if DATASETS[facts["dataset"]].has_folds else "classifier"
@@ -341,11 +318,11 @@ def _counts(key: str, parameters: Row, facts: Row) -> bool:
             return False
     given = {name.partition(".")[2]: value for name, value in parameters.items() if name.startswith(f"{group}.")}
     # Not validated: a record may hold a part of the group only, or be older than a rule.
-    return groups()[group].model_construct(**given).counts(field)
+    return _GROUPS[group].model_construct(**given).counts(field)
 
 
 def _model_name(row: Row, embedded: Mapping[str, Any]) -> str:
-    """What a row is called: the paper's name where it is the paper's model."""
+    """The name of a row's model: the paper's where it is the paper's model; empty if it has none."""
     kind = row["representation"]
     if kind == "teacher":
         official = str(row.get("teacher.name")).startswith("openl3_audio_mel256_env")
@@ -361,7 +338,7 @@ def _model_name(row: Row, embedded: Mapping[str, Any]) -> str:
     dim, filters = row["student.dim"], row.get("student.filters")
     of_paper = filters is None or tuple(filters) == PAPER_STUDENTS.get(dim)
     papers = {model.embedding_size: name for name, model in paper.MODELS.items() if name != paper.TEACHER}
-    student = papers[dim] if of_paper and dim in papers else f"Student {_plain(filters or dim)}"
+    student = papers[dim] if of_paper and dim in papers else f"Student {_text(filters or dim)}"
     if kind == "logmel-cnn":
         return f"log-mel CNN of {student}'s size, {SUPERVISION[row['cnn.supervision']]}"
     is_small = kind == "student-int8" or row["stage"] == "04-export-student"
@@ -370,10 +347,8 @@ def _model_name(row: Row, embedded: Mapping[str, Any]) -> str:
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     """The facts, then the parameters in the order of the settings, then what other inputs are called."""
-    known = [f"{name}.{field}" for name, group in groups().items() for field in group.model_fields]
     found = {key for row in rows for key in row}
-    others = sorted(found - {*known, *_COLUMNS})
-    return [*_COLUMNS, *(key for key in known if key in found), *others]
+    return [*_COLUMNS, *(key for key in _SETTINGS if key in found), *sorted(found - {*_SETTINGS, *_COLUMNS})]
 
 
 def _metrics(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
@@ -409,19 +384,13 @@ def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
         yield path, float(value)
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "-".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
 def _text(value: Any) -> str:
     """A value in a name; what is unset or does not count is a dash."""
-    return "-" if value is None or value != value else _plain(value)
+    if value is None or value != value:
+        return "-"
+    return "-".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _usual(key: str, text: str) -> bool:
     """Whether a value needs no mention: it is the default, or there is none."""
-    group, _, field = key.partition(".")
-    info = groups()[group].model_fields.get(field) if group in groups() else None
-    return text == "-" or (info is not None and text == _text(info.default))
+    return text == "-" or (key in _SETTINGS and text == _text(_SETTINGS[key].default))

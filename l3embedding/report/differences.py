@@ -67,7 +67,8 @@ def compare(one: pd.DataFrame, other: pd.DataFrame) -> Difference:
         clips = [pd.concat(row, axis=1).mean(axis=1) for row in correct]
         common = clips[0].index.intersection(clips[1].index)
         return by_clips((clips[0][common] - clips[1][common]).to_numpy(float))
-    paired = one[[*POOLED, "value"]].merge(other[[*POOLED, "value"]], on=POOLED)
+    first, second = (row.groupby(POOLED, dropna=False)["value"].mean() for row in (one, other))
+    paired = pd.merge(first, second, on=POOLED)
     if paired.empty:
         return Difference(float(one["value"].mean() - other["value"].mean()), None, None, "no seed in common")
     return by_seeds((paired["value_x"] - paired["value_y"]).to_numpy(float))

@@ -212,10 +212,12 @@ def learning_figure(report: Report) -> Picture | None:
     if baselines.empty:
         return None
     figure, axes = plt.subplots(figsize=(7, 3.4))
+    several_seeds = baselines["model"].duplicated().any()
     for color, (_, run) in zip(_cycle(len(baselines)), baselines.iterrows(), strict=True):
         history = pd.read_csv(Path(run["folder"]) / "history.csv")
         for split, style in (("train", ":"), ("valid", "-")):
             label = f"{run['model']}, {'training' if split == 'train' else 'validation'}"
+            label += f" ({run['random_state']})" if several_seeds else ""
             axes.plot(history["epoch"], history[f"{split}_mse"], color=color, linestyle=style, label=label)
         axes.axhline(run["value"], **_DASHED)
     # The first epochs of a network whose normalisation is still settling would hide all others.

@@ -15,6 +15,7 @@ from l3embedding.report.collect import (
     Report,
     caveats,
     chance_level,
+    key_columns,
     main_metric,
     of_metric,
 )
@@ -87,19 +88,17 @@ def all_tables(report: Report) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def score(rows: pd.DataFrame, digits: int = 3) -> Cell:
+def score(rows: pd.DataFrame) -> Cell:
     """The values of one metric and model: their mean, with spread and number where there are several seeds."""
     # The same run in two folders is not a second seed.
     values = rows.groupby(POOLED, dropna=False)["value"].mean()
-    text = f"{values.mean():.{digits}f}"
-    if len(values) > 1:
-        text += f" ± {values.std(ddof=1):.{digits}f} (n = {len(values)})"
-    return Cell(text, rows["run"])
+    spread = f" ± {values.std(ddof=1):.3f} (n = {len(values)})" if len(values) > 1 else ""
+    return Cell(f"{values.mean():.3f}{spread}", rows["run"])
 
 
-def scores(rows: pd.DataFrame, metric: str, digits: int = 3) -> dict[str, Cell]:
+def scores(rows: pd.DataFrame, metric: str) -> dict[str, Cell]:
     """Each model's score, in order of appearance."""
-    return {str(model): score(each, digits) for model, each in of_metric(rows, metric).groupby("model", sort=False)}
+    return {str(model): score(each) for model, each in of_metric(rows, metric).groupby("model", sort=False)}
 
 
 def means(rows: pd.DataFrame, prefix: str) -> pd.DataFrame:
@@ -109,11 +108,13 @@ def means(rows: pd.DataFrame, prefix: str) -> pd.DataFrame:
     return table.rename(lambda metric: metric.removeprefix(prefix))[list(dict.fromkeys(chosen["model"]))]
 
 
-def _mean_cells(rows: pd.DataFrame, prefix: str) -> dict[str, list[str]]:
-    """The same as cells."""
+def _mean_cells(rows: pd.DataFrame, prefix: str) -> dict[str, dict[str, str]]:
+    """The same as cells: metric to model to mean."""
     table, runs = means(rows, prefix), {str(name): each["run"] for name, each in rows.groupby("model")}
     return {
-        str(key): [NONE if pd.isna(value) else Cell(f"{value:.3f}", runs[str(name)]) for name, value in row.items()]
+        str(key): {
+            str(name): NONE if pd.isna(value) else Cell(f"{value:.3f}", runs[str(name)]) for name, value in row.items()
+        }
         for key, row in table.iterrows()
     }
 
@@ -147,7 +148,7 @@ def class_table(rows: pd.DataFrame) -> Table:
     """AUPRC of each coarse category, or accuracy of each class."""
     prefix = CLASSES[main_metric(rows)]
     title = "Accuracy by class" if main_metric(rows) == "accuracy" else "AUPRC by category"
-    lines = [(key, *cells) for key, cells in _mean_cells(rows, prefix).items()]
+    lines = [(key, *cells.values()) for key, cells in _mean_cells(rows, prefix).items()]
     return Table(title, ("Category", *means(rows, prefix).columns), lines)
 
 
@@ -155,19 +156,20 @@ def confidence_table(rows: pd.DataFrame) -> Table:
     """Each classifier's confidence interval, and its score on near and far sources."""
     lines = []
     ambiguous = rows["random_state"].nunique() > 1
-    for (run, level), each in rows[rows["level"] == rows["classifier.label_mode"]].groupby(
-        ["run", "level"], sort=False
-    ):
-        values = dict(zip(each["metric"], each["value"], strict=True))
-        if "interval_low/micro_auprc" not in values:
+    trained = rows[rows["level"] == rows.get("classifier.label_mode", "coarse")]
+    for run, each in trained.groupby("run", sort=False):
+        value, first = dict(zip(each["metric"], each["value"], strict=True)), each.iloc[0]
+        if "interval_low/micro_auprc" not in value:
             continue
-        low, high = (values[f"interval_{side}/micro_auprc"] for side in ("low", "high"))
-        shown = {key: values.get(key) for key in ("near/micro_auprc", "far/micro_auprc", "lwlrap")}
-        first = each.iloc[0]
+        cells = [
+            f"{value['micro_auprc']:.3f}",
+            f"{value['interval_low/micro_auprc']:.3f} to {value['interval_high/micro_auprc']:.3f}",
+        ]
+        cells += [
+            f"{value[key]:.3f}" if key in value else NONE for key in ("near/micro_auprc", "far/micro_auprc", "lwlrap")
+        ]
         seed = f"{first['seed']} ({first['random_state']})" if ambiguous else str(first["seed"])
-        cells = [f"{values['micro_auprc']:.3f}", f"{low:.3f} to {high:.3f}"]
-        cells += [NONE if value is None else f"{value:.3f}" for value in shown.values()]
-        lines.append((first["model"], seed, str(level), *(Cell(cell, [str(run)]) for cell in cells)))
+        lines.append((first["model"], seed, first["level"], *(Cell(cell, [str(run)]) for cell in cells)))
     seed = "Seed (random state)" if ambiguous else "Seed"
     header = ("Model", seed, "Tags", "micro-AUPRC", "95 % confidence interval", "near", "far", "lwlrap")
     note = "The intervals cover 95 % of 1000 resamplings of the evaluated clips. They do not cover the choice of seed."
@@ -178,8 +180,8 @@ def fold_table(rows: pd.DataFrame) -> Table:
     """Accuracy on the data set's own folds; over seeds, their mean and spread."""
     folds, sizes = _mean_cells(rows, "fold_accuracy/"), _sizes(rows)
     lines: list[tuple[str, ...]] = [
-        (name, *sizes[name], *(cells[index] for cells in folds.values()), cell)
-        for index, (name, cell) in enumerate(scores(rows, "accuracy").items())
+        (name, *sizes[name], *(cells.get(name, NONE) for cells in folds.values()), cell)
+        for name, cell in scores(rows, "accuracy").items()
     ]
     lines.append(("chance level", *[NONE] * (3 + len(folds)), f"{chance_level(rows):.3f}"))
     header = ("Model", "Emb. dim.", "Size (MB)", "Act. (MB)", *(f"fold {fold}" for fold in folds), "accuracy")
@@ -196,25 +198,26 @@ def _protocol(rows: pd.DataFrame) -> str:
     models = rows[rows["representation"].isin(UPSTREAM_REPRESENTATIONS)].drop_duplicates("model")
     if models.empty:
         return protocol
-    seen = [
-        _seen(*each) for each in models.reindex(columns=["recordings.root", "dataset.root"]).itertuples(index=False)
-    ]
-    if not any(seen):
-        return (
-            f"{protocol} Phi and the student were trained without the audio of this data set, as far as the paths tell."
-        )
-    excluded = sorted(set(models.reindex(columns=["recordings.exclude_sensor"])["recordings.exclude_sensor"].dropna()))
-    folds = "all folds" + (f" but {', '.join(excluded)}" if excluded else "")
-    of = "" if all(seen) else f" of {', '.join(models['model'][seen])}"
+    # A column is absent where no record has the parameter.
+    models = models.reindex(columns=["model", "dataset.root", "recordings.root", "recordings.exclude_sensor"])
+    seen = models[[_overlap(*roots) for roots in zip(models["recordings.root"], models["dataset.root"], strict=True)]]
+    if seen.empty:
+        unseen = "Phi and the student were trained without the audio of this data set, as far as the paths tell."
+        return f"{protocol} {unseen}"
+    excluded = seen["recordings.exclude_sensor"].unique()
+    folds = "all folds" if pd.isna(excluded).all() else f"all folds but {excluded[0]}"
+    if len(excluded) > 1:
+        folds = "all folds but their recordings.exclude_sensor"
+    of = "" if len(seen) == len(models) else f" of {' and '.join(seen['model'])}"
     return f"{protocol} Phi and the student{of} were trained on the audio of {folds}, without its labels."
 
 
-def _seen(upstream: object, downstream: object) -> bool:
-    """Whether one of two folders lies in the other."""
-    if not isinstance(upstream, str) or not isinstance(downstream, str):
+def _overlap(one: object, other: object) -> bool:
+    """Whether one of two folders is or lies in the other."""
+    if not isinstance(one, str) or not isinstance(other, str):
         return False
-    one, other = Path(upstream), Path(downstream)
-    return one.is_relative_to(other) or other.is_relative_to(one)
+    roots = Path(one).resolve(), Path(other).resolve()
+    return roots[0].is_relative_to(roots[1]) or roots[1].is_relative_to(roots[0])
 
 
 def approximation_table(report: Report) -> Table:
@@ -282,9 +285,9 @@ def summary(report: Report) -> list[str]:
         best, value = students.idxmax(), float(students.max())
         teachers = main[main["representation"] == "teacher"]
         own = main[main["model"] == best].iloc[0]
-        # A sweep may have several teachers; the student's is the one of the same settings.
-        settings = [key for key in main.columns if key.startswith("teacher.")]
-        same = (teachers[settings].map(str) == own[settings].map(str)).all(axis=1)
+        # A sweep may have several teachers; the student's is the one whose settings are the student's, too.
+        keys = key_columns(main)
+        same = (teachers[keys].isna() | (teachers[keys].map(str) == own[keys].map(str))).all(axis=1)
         teachers = teachers[same] if same.any() else teachers
         if teachers["model"].nunique() != 1:
             continue
@@ -323,6 +326,10 @@ def _sizes(rows: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
     """Of each model, its embedding's dimension, its size and its largest feature map, both in MB."""
     columns = ["model", "embedding_size", "size_mb", "activation_mb"]
     return {
-        model: (str(dim), *(NONE if pd.isna(each) else f"{each:.2f}" for each in megabytes))  # type: ignore[misc]
-        for model, dim, *megabytes in rows.drop_duplicates("model")[columns].itertuples(index=False)
+        model: (str(dim), _megabytes(size), _megabytes(activation))
+        for model, dim, size, activation in rows.drop_duplicates("model")[columns].itertuples(index=False)
     }
+
+
+def _megabytes(value: float | None) -> str:
+    return NONE if value is None or pd.isna(value) else f"{value:.2f}"

@@ -82,10 +82,10 @@ class Account:
 
 
 def find_account(environment: Mapping[str, str] = os.environ) -> Account:
-    """Load the first credentials found.
+    """Load the first credentials that are found.
 
-    In this order: the file that GOOGLE_APPLICATION_CREDENTIALS names, gspread's own folder (`service_account.json`,
-    `authorized_user.json`), and the token of an old oauth2client flow.
+    Searched are, in this order, the file that GOOGLE_APPLICATION_CREDENTIALS names, gspread's own folder
+    (`service_account.json`, `authorized_user.json`), and the token of an old oauth2client flow.
 
     Raises
     ------

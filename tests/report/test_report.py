@@ -336,6 +336,19 @@ def test_the_headline_compares_the_student_with_its_teacher(run):
     ]
 
 
+def test_the_headlines_teacher_is_the_one_that_the_student_was_distilled_from(tmp_path):
+    for teacher, score in (("vggish", 0.6), ("openl3_audio_mel256_env", 0.8)):
+        name = "00-extract-teacher-embeddings"
+        given = {"teacher": {"name": teacher, "embedding_size": None, "stand_in": False}}
+        extracted = _stage(tmp_path / name / teacher, name, given, {"audio_root": "/data/street"})
+        _evaluated(tmp_path, teacher, _embedding(tmp_path, teacher, "teacher", teacher=teacher), score)
+        _evaluated_student(tmp_path, f"of-{teacher}", score - 0.3, audio_dir=extracted)
+    assert summary(collect(tmp_path)) == [
+        "The best of 2 students is Student 3: its micro-AUPRC is 0.500, 62 % of its teacher's 0.800; the chance level "
+        "is 0.410."
+    ]
+
+
 def test_a_stand_in_and_synthetic_audio_are_named_at_every_table_of_scores(run):
     street = _stage(run / "synthesize-street", "synthesize-street", results={"synthetic": True})
     teacher = _embedding(run, "stand-in", "teacher", is_stand_in=True)
@@ -405,10 +418,17 @@ def test_a_network_trained_from_labels_or_a_teacher_is_a_row_with_its_own_size(t
 
 def test_the_report_tells_whether_upstream_training_used_the_data_sets_audio(tmp_path):
     name = "00-extract-teacher-embeddings"
-    extracted = _stage(tmp_path / name, name, {"recordings": {"exclude_sensor": "fold-5"}}, {"audio_root": "/esc"})
+    excluding = {"recordings": {"exclude_sensor": "fold-5"}}
+    extracted = _stage(tmp_path / name / "one", name, excluding, {"audio_root": "/esc"})
     _evaluated_student(tmp_path, "one", 0.5, dataset="esc50", dataset_root="/esc", audio_dir=extracted)
     note = _table(collect(tmp_path), "Accuracy by fold").note
     assert "Phi and the student were trained on the audio of all folds but fold-5, without its labels." in note
+    other = _stage(tmp_path / name / "other", name, {"recordings": {"exclude_sensor": None}}, {"audio_root": "/street"})
+    _evaluated_student(tmp_path, "two", 0.5, dataset="esc50", dataset_root="/esc", audio_dir=other)
+    note = _table(collect(tmp_path), "Accuracy by fold").note
+    assert (
+        "Phi and the student of Student 3, recordings.root=esc, recordings.exclude_sensor=fold-5 were trained" in note
+    )
     elsewhere = tmp_path / "elsewhere"
     _evaluated_student(elsewhere, "one", 0.5, dataset="us8k", dataset_root="/us8k", audio_dir=extracted)
     note = _table(collect(elsewhere), "Accuracy by fold").note
@@ -436,7 +456,7 @@ def test_a_classifier_whose_embeddings_are_gone_is_left_out_with_a_remark(run, t
     shutil.rmtree(run / "03-train-approx-embedding")
     write_report(collect(run), "A run", tmp_path / "out")
     text = (tmp_path / "out" / "tables.md").read_text()
-    assert "student-0 was evaluated on embeddings that are no longer there" in text
+    assert "06-train-classifier/student-0 is left out: its embeddings have no record here" in text
     assert _scores(collect(run))["Student 3"] == "-"
 
 
