@@ -21,7 +21,6 @@ import soundfile
 import yaml
 
 from l3embedding.jobs.experiment import read_experiment
-from l3embedding.models.registry import CACHE_VARIABLE
 from l3embedding.settings import Experiment, groups
 from tests.conftest import REPOSITORY
 from tests.support.sheets_server import SheetsServer
@@ -143,7 +142,7 @@ def _run(words: list[str], expected: int = 0, env: Mapping[str, str] | None = No
 @pytest.mark.parametrize("page", LOCAL_PAGES)
 def test_every_block_of_a_page_runs(page, workplace, monkeypatch, request):
     weights = REPOSITORY.parent / "shared" / "data" / "sea64"
-    monkeypatch.setenv(CACHE_VARIABLE, str(weights if weights.is_dir() else workplace / "cache"))
+    monkeypatch.setenv("L3EMBEDDING_CACHE", str(weights if weights.is_dir() else workplace / "cache"))
     namespace: dict[str, object] = {}
     for block in _blocks(page):
         if "edgel3_sea" in block.code and block.language in ("python", "bash") and not weights.is_dir():
