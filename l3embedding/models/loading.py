@@ -112,7 +112,7 @@ def load_model(
     Raises
     ------
     InputError
-        There is no such model, or the file is not what its name says.
+        There is no such model, or the file does not hold what its name promises.
     """
     if model is None:
         model = model_name(input_repr, content_type, frontend, model_type, emb_dim, retrain_type, sparsity)

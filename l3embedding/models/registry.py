@@ -24,11 +24,11 @@ from l3embedding.utils.errors import InputError
 
 CACHE_VARIABLE = "L3EMBEDDING_CACHE"
 DEFAULT_MODEL = "edgel3_sea_ust_audio_emb_128"
-"""The model of users who name none: edgel3's default."""
+"""Default of programs: edgel3's own."""
 
 
 class WeightsNotFound(InputError):
-    """A pretrained model's weights were not found and cannot be fetched; the message says where to put them."""
+    """A pretrained model's weights were not found and cannot be fetched; the message names the place to put them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ def find(name: str) -> Pretrained:
 
 
 def of_file(path: Path) -> Pretrained | None:
-    """The pretrained model that a file's name says it holds, if any."""
+    """The pretrained model that a file holds by its name, if any."""
     named = (model for model in models().values() if any(fnmatchcase(path.name, each) for each in model.patterns))
     return next(named, None)
 

@@ -157,7 +157,7 @@ def load_vggish(path: Path, model: Pretrained, batch_size: int = 32) -> VggishMo
         network = vggish_network(rectified=rectified)
         load_checkpoint(network, path)
         if path.suffix == ".index":
-            # It says only where the weights are; they lie in the file beside it.
+            # The index only refers to the weights, which are in the file beside it.
             content = path.with_name(path.name.replace(".index", ".data-00000-of-00001"))
     return VggishModel(model.name, network, digest(content, "sha256"), model.licence, batch_size)
 
