@@ -358,7 +358,7 @@ def _metrics(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
     for key, value in record["results"].items():
         level, _, part = key.partition("_")
         if key == "prior":
-            # It knows the coarse tags alone.
+            # The prior is evaluated on the coarse tags only.
             yield from (("coarse", f"prior_{path}", number) for path, number in _numbers(value))
         elif level not in ("coarse", "fine"):
             yield from (("", path, number) for path, number in _numbers(value, key))

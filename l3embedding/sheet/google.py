@@ -189,7 +189,7 @@ class PatientClient(gspread.HTTPClient):
         self.set_timeout(REQUEST_S)
         self.api = os.environ.get(API_VARIABLE, API)
         folder = platformdirs.user_cache_path("l3embedding")
-        # The quota is per user and project; the account stands for both.
+        # The quota is per user and project, which the account identifies.
         account = getattr(auth, "service_account_email", None) or getattr(auth, "client_id", None) or "user"
         name = hashlib.sha256(f"{account} {self.api}".encode()).hexdigest()[:12]
         self.budgets = {

@@ -150,7 +150,7 @@ def _read(spreadsheet: gspread.Spreadsheet, tab: Tab, name: str) -> Grid:
     try:
         answer = spreadsheet.values_get(name, params={"valueRenderOption": "UNFORMATTED_VALUE"})
     except SheetsError as error:
-        # This is how the service says that there is no such tab.
+        # The message for a tab that does not exist.
         if "Unable to parse range" not in str(error):
             raise
         logger.info("the sheet has no tab %s yet; adding it", tab.name)

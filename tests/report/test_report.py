@@ -200,7 +200,7 @@ def test_the_same_run_in_two_folders_is_not_a_second_seed(run):
             [{}, {"filters": [32, 64, 128, 64]}],
             ["Student 3", "Student 3, student.filters=32-64-128-64"],
         ),
-        ([{}, {"unheard_of": 1}], ["Student 3, student.unheard_of=-", "Student 3, student.unheard_of=1"]),
+        ([{}, {"unknown": 1}], ["Student 3, student.unknown=-", "Student 3, student.unknown=1"]),
     ],
     ids=["default", "neither default", "no sweep", "own filters", "the paper's filters", "unknown"],
 )
@@ -209,7 +209,7 @@ def test_names_are_extended_by_what_tells_rows_apart(tmp_path, swept, names):
         _evaluated_student(tmp_path, f"{index}", 0.5 + index / 10, **student)
     rows = collect(tmp_path).datasets["sonyc_ust"]
     found = list(dict.fromkeys(rows["model"]))
-    if "unheard_of" in str(swept):
+    if "unknown" in str(swept):
         assert found == ["Student 3", names[1]]
     else:
         assert found == names

@@ -37,7 +37,7 @@ def test_an_old_tab_gets_ours_at_the_right_of_all_that_anybody_wrote():
     assert todo.writes == [Write(0, 6, "Run ID"), Write(0, 7, "Status")]
 
 
-def test_columns_are_found_by_their_headings_wherever_they_stand():
+def test_columns_are_found_by_their_headings_wherever_they_are():
     grid = [["Status", "Loss", "note", "Run ID", "Dir", "User"], ["running", 5.0, "mine", "1", "/a", "ada"]]
     assert plan(grid, TAB, {"1": _row("1")}).writes == [Write(1, 1, 1.0)]
 
