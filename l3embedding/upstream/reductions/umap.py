@@ -16,6 +16,7 @@ import typing
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import h5py
 import numpy as np
@@ -79,9 +80,9 @@ class UmapPhi:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to an HDF5 file, whole or not at all; the estimator is pickled, with its hash."""
         pickled = pickle.dumps(self.estimator)
-        arrays = {"mean": self.mean, "scale": self.scale, "estimator": np.frombuffer(pickled, np.uint8)}
-        digest = hashlib.sha256(pickled).hexdigest()
-        save_arrays(path, "umap", {**arrays, "n_samples": self.n_samples}, estimator_sha256=digest)
+        arrays: dict[str, NDArray[Any] | int] = {"mean": self.mean, "scale": self.scale, "n_samples": self.n_samples}
+        arrays["estimator"] = np.frombuffer(pickled, np.uint8)
+        save_arrays(path, "umap", arrays, estimator_sha256=hashlib.sha256(pickled).hexdigest())
 
 
 def fit(sample: Iterable[NDArray[np.floating]], dim: int, settings: ReductionSettings, random_state: int) -> UmapPhi:
