@@ -1,12 +1,12 @@
 """Does a student converge sooner on recordings of its domain, as the paper claims?
 
-Two students learn the same phi(teacher(x)), fitted on the domain, from as many frames: one hears
-recordings of the domain, the other recordings of anything else. Both are judged on clips of the domain
-that neither has heard.
+Two students learn the same phi(teacher(x)), where phi is the reduction fitted on the domain, from the same number of
+frames: one from recordings of the domain, the other from recordings of anything else. Both are evaluated on clips of
+the domain that neither was trained on.
 
     python -m benchmarks.benchmark_convergence ESC10_FOLDER [TEACHER]
 
-ESC10_FOLDER has the layout of ESC-50. The domain is what one hears in a street; the rest is not.
+ESC10_FOLDER has the layout of ESC-50. The domain is sounds of a street.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ import pandas as pd
 from l3embedding.data.audio import frame_audio, read_audio, resample
 from l3embedding.data.esc50 import read_esc50
 from l3embedding.distillation.pairs import Pairs
-from l3embedding.distillation.training import TrainingSettings, build_student, train_student
+from l3embedding.distillation.training import build_student, train_student
 from l3embedding.embedding import load_model
 from l3embedding.models.frontend import LogMelSpectrogram, student_representation
+from l3embedding.settings import DistillationSettings, StudentSettings
 from l3embedding.upstream.reduction import fit_pca
 
 DOMAIN = ("dog", "crying_baby", "helicopter", "chainsaw", "sneezing")
-SIZE, FILTERS = 32, (16, 32, 64, 32)
+SIZE = 32
+STUDENT = StudentSettings(filters=(16, 32, 64, SIZE))
 HOP_S = 0.25
 SEEDS = (0, 1, 2)
 EPOCHS = 20
@@ -40,33 +42,33 @@ def main() -> None:
     parser.add_argument("teacher", nargs="?", default="edgel3_sea_ust_audio_emb_64")
     arguments = parser.parse_args()
     if arguments.folder is None:
-        print("convergence: not measured, since no folder of recordings is named")
+        print("convergence: not measured, since no folder of recordings is given")
         return
     clips = read_esc50(arguments.folder)
     inside = clips["category"].isin(DOMAIN)
-    judged = inside & (clips["fold"] == clips["fold"].min())
+    test = inside & (clips["fold"] == clips["fold"].min())
     teacher = load_model(arguments.teacher)
-    heard = {
+    frames = {
         name: _frames(clips["path"][rows], teacher)
-        for name, rows in (("in domain", inside & ~judged), ("out of domain", ~inside), ("judged", judged))
+        for name, rows in (("in domain", inside & ~test), ("out of domain", ~inside), ("test", test))
     }
-    phi = fit_pca([heard["in domain"][1]], SIZE)
-    n = min(len(heard["in domain"][0]), len(heard["out of domain"][0]))
+    phi = fit_pca([frames["in domain"][1]], SIZE)
+    n = min(len(frames["in domain"][0]), len(frames["out of domain"][0]))
     errors = {}
     for name in ("in domain", "out of domain"):
-        errors[name] = np.mean([_errors(heard, name, n, phi, seed) for seed in SEEDS], axis=0)
-    validate = phi.transform(heard["judged"][1])
+        errors[name] = np.mean([_errors(frames, name, n, phi, seed) for seed in SEEDS], axis=0)
+    validate = phi.transform(frames["test"][1])
     print(f"{n} frames each; error of the domain's mean {validate.var(axis=0).mean():.3f}; mean of {len(SEEDS)} seeds")
     print(pd.DataFrame(errors, index=pd.RangeIndex(1, EPOCHS + 1, name="epoch")).round(3).to_string())
     best, ours = errors["out of domain"].min(), errors["in domain"]
     theirs = int(errors["out of domain"].argmin()) + 1
     print(f"out of domain reaches {best:.3f} in {theirs} epochs, in domain in {int(np.argmax(ours <= best)) + 1}")
-    print(f"in domain goes on to {ours.min():.3f}")
+    print(f"in domain, the lowest error is {ours.min():.3f}")
 
 
 def _frames(paths: pd.Series, teacher) -> tuple[np.ndarray, np.ndarray]:
     """The student's images of all frames, and the teacher's embeddings of them."""
-    representation = student_representation()
+    representation = student_representation(STUDENT)
     front_end = LogMelSpectrogram(representation)
     images, embeddings = [], []
     for path in paths:
@@ -80,27 +82,18 @@ def _frames(paths: pd.Series, teacher) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(images), np.concatenate(embeddings)
 
 
-def _errors(heard: dict, name: str, n: int, phi, seed: int) -> np.ndarray:
-    """Mean squared error on the judged clips after each epoch."""
-    images, embeddings = heard[name]
+def _errors(frames: dict, name: str, n: int, phi, seed: int) -> np.ndarray:
+    """Mean squared error on the test clips after each epoch."""
+    images, embeddings = frames[name]
     rows = np.random.default_rng(seed).permutation(len(images))[:n]
     train = Pairs(images[rows], phi.transform(embeddings[rows]))
-    validate = Pairs(heard["judged"][0], phi.transform(heard["judged"][1]))
-    settings = TrainingSettings(
-        num_epochs=EPOCHS,
-        train_epoch_size=4096,
-        validation_epoch_size=1024,
-        batch_size=64,
-        learning_rate=1e-3,
-        patience=EPOCHS,
-        min_delta=1e-4,
-        plateau_patience=EPOCHS,
-        checkpoint_interval=EPOCHS,
-        random_state=seed,
+    validate = Pairs(frames["test"][0], phi.transform(frames["test"][1]))
+    settings = DistillationSettings(
+        epochs=EPOCHS, learning_rate=1e-3, patience=EPOCHS, plateau_patience=EPOCHS, checkpoint_interval=EPOCHS
     )
-    network = build_student(student_representation(), FILTERS, "linear", train, seed)
+    network = build_student(STUDENT, train, seed)
     with tempfile.TemporaryDirectory() as folder:
-        history = train_student(network, student_representation(), train, validate, settings, Path(folder))
+        history = train_student(network, student_representation(STUDENT), train, validate, settings, seed, Path(folder))
     return history["valid_mse"].to_numpy()
 
 

@@ -1,9 +1,9 @@
-"""Training Student 2, shards on disk to updated weights, beside its limit and its peers.
+"""Training Student 2 from shards on disk, compared with its limit and its peers.
 
-The limit is the same step on one batch that lies in memory. The peers are a plain PyTorch loop, whose
-`DataLoader` reads the same shards and computes the image of each sample in two workers (left out where
-PyTorch is not installed: `pip install torch`), and the authors' way: one Python generator, which
-computes the features sample by sample between the steps.
+The limit is the same step on one batch in memory. The peers are a plain PyTorch loop, whose `DataLoader` reads the
+same shards and computes the image of each sample in two workers (left out where PyTorch is not installed:
+`pip install torch`), and the authors' way: one Python generator, which computes the features sample by sample between
+the steps.
 
     python -m benchmarks.benchmark_training
 """
@@ -27,7 +27,7 @@ FILTERS = (32, 64, 128, 128)
 
 
 def main() -> None:
-    """Print samples a second of each, the best of some rounds that take turns."""
+    """Print the samples per second of each, the best of some rounds in turn."""
     with tempfile.TemporaryDirectory() as folder:
         _write_shards(Path(folder))
         ways: dict[str, Callable[[Path], dict[str, float]]] = {
@@ -45,15 +45,15 @@ def main() -> None:
         print(f"{name:40} {rate:6.0f} samples/s")
     for precision in ("float32", "mixed_bfloat16"):
         ours = best[f"ours, {precision}"]
-        peers = [f"{ours / best[f'step in memory, {precision}']:.2f} of the step (wanted 0.9)"]
+        peers = [f"{ours / best[f'step in memory, {precision}']:.2f} of the step (target 0.9)"]
         if "PyTorch, DataLoader" in best:
-            peers.append(f"{ours / best['PyTorch, DataLoader']:.2f} times PyTorch (wanted 1.3)")
+            peers.append(f"{ours / best['PyTorch, DataLoader']:.2f} times PyTorch (target 1.3)")
         peers.append(f"{ours / best['one generator, features by sample']:.2f} times the generator")
         print(f"ours, {precision}: {', '.join(peers)}")
 
 
 def _in_a_process(way: Callable[[Path], dict[str, float]], folder: Path) -> dict[str, float]:
-    """Run one way alone: frameworks in one process take each other's threads."""
+    """Run one way by itself: frameworks in one process compete for its threads."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(way, folder).result()
 
@@ -72,7 +72,7 @@ def _write_shards(folder: Path) -> None:
 
 
 def _timed(batches: Iterator, step: Callable[..., object], warm_up: int = 4) -> float:
-    """Samples a second of taking a step on each batch, after the first few."""
+    """Samples per second of taking a step on each batch, after the first few."""
     for _ in range(warm_up):
         step(*next(batches))
     started, samples = time.perf_counter(), 0
@@ -86,20 +86,22 @@ def _ours(folder: Path, precision: str) -> dict[str, float]:
     import keras
 
     from l3embedding.distillation.devices import ONE_DEVICE
-    from l3embedding.distillation.pairs import PairBatches, load_pairs, match_shards
+    from l3embedding.distillation.pairs import epoch_rows, load_pairs, match_shards
     from l3embedding.distillation.training import build_student
     from l3embedding.models.frontend import student_representation
     from l3embedding.models.networks import with_precision
+    from l3embedding.settings import StudentSettings
+    from l3embedding.training import Pass
 
     representation = student_representation()
     pairs = load_pairs(match_shards(folder / "audio", folder / "embedding"), representation, folder / "cache")
-    network = with_precision(build_student(representation, FILTERS, "linear", pairs, 0), precision)
+    network = with_precision(build_student(StudentSettings(filters=FILTERS), pairs, 0), precision)
     network.compile(keras.optimizers.Adam(1e-4), "mse", metrics=["mse", "mae"], jit_compile=False)
     step, _ = ONE_DEVICE.steps(network)
-    batches = PairBatches(pairs, BATCH, 4096, 0, epoch=1)
+    rows = epoch_rows(len(pairs), BATCH, FRAMES, 0, epoch=1)
     return {
-        f"step in memory, {precision}": _timed(iter([batches[0]] * len(batches)), step),
-        f"ours, {precision}": _timed(batches.ahead(0), step),
+        f"step in memory, {precision}": _timed(iter([pairs.batch(rows[0])] * len(rows)), step),
+        f"ours, {precision}": _timed(Pass(rows, pairs.batch, step, threads=2).ahead(), step),
     }
 
 
@@ -152,7 +154,7 @@ def _pytorch(folder: Path) -> dict[str, float]:
 
 
 class _TorchShards:
-    """A PyTorch data set as one writes it: a row of a shard and its image, at a time."""
+    """A PyTorch data set as one would write it: one row of a shard and its image at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -88,7 +88,7 @@ def dimension_of_targets(inputs: Mapping[str, Path]) -> dict[str, Any]:
     else:
         shard = require_shards(inputs["embedding_dir"] / "train")[0]
         _, size = dataset_shape(shard, embedding_keys(shard)[0])
-    return {"student": {"dim": size}}
+    return {"student.dim": size}
 
 
 def _match_shards(inputs: Mapping[str, Path], dim: int, mode: str) -> dict[str, list[ShardPair]]:

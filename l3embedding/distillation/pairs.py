@@ -108,7 +108,7 @@ class ShardImages:
     @cached_property
     def _rates(self) -> list[int]:
         return [
-            int(read_attributes(shard.audio).get("sample_rate", audio.shape[1]))
+            int(read_attributes(shard.audio).get("sample_rate") or audio.shape[1])
             for shard, audio in zip(self._shards, self._audio, strict=True)
         ]
 

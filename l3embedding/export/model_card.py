@@ -98,9 +98,9 @@ def front_matter(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(group: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a group that are set, by their descriptions."""
+    """The settings of a group that are set, by the first clause of their descriptions."""
     return {
-        str(field.description): values[name]
+        str(field.description).partition(";")[0]: values[name]
         for name, field in group.model_fields.items()
         if values.get(name) is not None
     }

@@ -15,18 +15,16 @@ from tests.conftest import REPOSITORY
 
 _TRAIN = """
 import sys
-from dataclasses import replace
 from pathlib import Path
 import keras, numpy as np
 from l3embedding.embedding import get_embedding, load_model
-from tests.distillation.test_distillation import SETTINGS, _assert_equal, _train
+from tests.distillation.test_distillation import _assert_equal, _train
 
 assert keras.backend.backend() == sys.argv[1]
 whole, parts = Path(sys.argv[2]) / "whole", Path(sys.argv[2]) / "parts"
-settings = replace(SETTINGS, num_epochs=3, distillation_loss="relational")
-history = _train(whole, settings)
-_train(parts, replace(settings, num_epochs=1))
-_assert_equal((whole, history), parts, _train(parts, settings))
+history = _train(whole, epochs=3, loss="relational")
+_train(parts, epochs=1, loss="relational")
+_assert_equal((whole, history), parts, _train(parts, epochs=3, loss="relational"))
 audio = np.random.default_rng(0).normal(0, 0.1, 6000)
 embedding, _ = get_embedding(audio, 2000, load_model(whole), hop_size=0.5)
 np.save(Path(sys.argv[2]) / "embedding.npy", embedding)
