@@ -6,6 +6,7 @@ frame among its neighbours in time.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def frame_levels(
     float32 `[n_frames]`, dB(A) relative to a full-scale square wave, at least -120.
     """
     size = next_fast_len(len(audio), real=True)
-    spectrum = rfft(audio, size) * a_weighting(rfftfreq(size, 1 / sample_rate)).astype(np.float32)
+    spectrum = rfft(audio, size) * _gains(size, sample_rate)
     power = np.square(irfft(spectrum, size)[: len(audio)])
     block = round(BLOCK_S * sample_rate)
     levels = [
@@ -72,6 +73,11 @@ def frame_levels(
         for frame in frame_audio(power, frame_length, hop_length, pad_end=False)
     ]
     return np.round(np.asarray(levels), 2).astype(np.float32)
+
+
+@lru_cache(maxsize=8)  # recordings tend to be equally long, and the gains take longer than the transform
+def _gains(size: int, sample_rate: int) -> NDArray[np.float32]:
+    return a_weighting(rfftfreq(size, 1 / sample_rate)).astype(np.float32)
 
 
 def calibrate(levels: NDArray[np.float32], spl: float) -> NDArray[np.float32]:

@@ -41,29 +41,31 @@ PAPER_RIDGE = 0.1
 RIDGE = 1e-3
 """Added to the diagonal, whose entries are at most 1, where more items are drawn than the embeddings' rank."""
 
-ReadRows = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+Rng = np.random.Generator
+Rows = NDArray[np.int64]
+Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Group:
     """The frames of a calendar period: a function that reads their embeddings, and their relevance `[n]`."""
 
-    read_embeddings: Callable[[], NDArray[np.float32]]
+    read_embeddings: Callable[[], Features]
     relevance: NDArray[np.float32]
 
 
-Sampling = Callable[[Group, int, SampleSettings, np.random.Generator], NDArray[np.int64]]
+Sampling = Callable[[Group, int, SampleSettings, Rng], Rows]
 """Draws k positions within a group of more than k frames."""
 
 
 def draw_sample(
-    read_embeddings: ReadRows,
+    read_embeddings: Callable[[Rows], Features],
     relevance: NDArray[np.float32],
-    groups: list[NDArray[np.int64]],
+    groups: list[Rows],
     settings: SampleSettings,
     size: int,
-    rng: np.random.Generator,
-) -> NDArray[np.int64]:
+    rng: Rng,
+) -> Rows:
     """Draw a sample of one sensor's frames.
 
     Parameters
@@ -96,7 +98,7 @@ def draw_sample(
     return np.sort(np.concatenate(drawn))
 
 
-def calendar_groups(timestamps: NDArray[np.float64], timescale: str, time_zone: str = "UTC") -> list[NDArray[np.int64]]:
+def calendar_groups(timestamps: NDArray[np.float64], timescale: str, time_zone: str = "UTC") -> list[Rows]:
     """Group frames by local day, ISO week or month.
 
     Parameters
@@ -137,64 +139,50 @@ def share_out(total: int, sizes: Sequence[int]) -> list[int]:
     return shares
 
 
-def _uniform(group: Group, k: int, settings: SampleSettings, rng: np.random.Generator) -> NDArray[np.int64]:
+def _uniform(group: Group, k: int, settings: SampleSettings, rng: Rng) -> Rows:
     return rng.choice(len(group.relevance), k, replace=False)
 
 
-def _by_relevance(group: Group, k: int, settings: SampleSettings, rng: np.random.Generator) -> NDArray[np.int64]:
+def _by_relevance(group: Group, k: int, settings: SampleSettings, rng: Rng) -> Rows:
     weight = group.relevance.astype(np.float64)
     return rng.choice(len(weight), k, replace=False, p=weight / weight.sum())
 
 
-def _by_diversity(group: Group, k: int, settings: SampleSettings, rng: np.random.Generator) -> NDArray[np.int64]:
+def _by_k_dpp(group: Group, k: int, settings: SampleSettings, rng: Rng, weighted: bool) -> Rows:
     draw = lookup(DRAWS, settings.draw, "sample.draw")
-    return draw(_directions(group, settings), k, settings, rng)
-
-
-def _by_both(group: Group, k: int, settings: SampleSettings, rng: np.random.Generator) -> NDArray[np.int64]:
-    draw = lookup(DRAWS, settings.draw, "sample.draw")
-    features = _directions(group, settings)
-    features *= group.relevance[:, np.newaxis]
+    order = lookup({"unit": 2, "paper": 1}, settings.kernel, "sample.kernel")
+    features = group.read_embeddings()
+    # To unit l2 or l1 norm; an embedding of zeros stays, and is never drawn without a ridge.
+    norms = np.linalg.norm(features, ord=order, axis=1, keepdims=True)
+    features = (features / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)
+    if weighted:
+        features *= group.relevance[:, np.newaxis]
     return draw(features, k, settings, rng)
 
 
 SAMPLINGS: dict[str, Sampling] = {
     "random": _uniform,
     "spl": _by_relevance,
-    "dpp_div": _by_diversity,
-    "dpp": _by_both,
+    "dpp_div": partial(_by_k_dpp, weighted=False),
+    "dpp": partial(_by_k_dpp, weighted=True),
 }
 
 
-def _directions(group: Group, settings: SampleSettings) -> NDArray[np.float32]:
-    """Scale rows to unit l1 or l2 norm; an embedding of zeros stays, and is never drawn without a ridge."""
-    embeddings = group.read_embeddings()
-    order = lookup({"unit": 2, "paper": 1}, settings.kernel, "sample.kernel")
-    norms = np.linalg.norm(embeddings, ord=order, axis=1, keepdims=True).astype(np.float32)
-    return (embeddings / np.where(norms > 0, norms, np.float32(1))).astype(np.float32, copy=False)
-
-
-def _draw_exactly(
-    features: NDArray[np.float32], k: int, settings: SampleSettings, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _exact(features: Features, k: int, settings: SampleSettings, rng: Rng) -> Rows:
     kernel = LowRankKernel.from_features(features)
     return sample_k_dpp(kernel, k, rng, ridge=_ridge(kernel, k, settings))
 
 
-def _draw_by_chain(
-    features: NDArray[np.float32], k: int, settings: SampleSettings, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _mcmc(features: Features, k: int, settings: SampleSettings, rng: Rng) -> Rows:
     ridge = PAPER_RIDGE if settings.kernel == "paper" else RIDGE
     return sample_k_dpp_mcmc(features, k, rng, ridge=ridge, steps=settings.steps)
 
 
-def _draw_greedily(
-    features: NDArray[np.float32], k: int, settings: SampleSettings, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _map(features: Features, k: int, settings: SampleSettings, rng: Rng) -> Rows:
     return greedy_map(features, k, ridge=_ridge(LowRankKernel.from_features(features), k, settings))
 
 
-DRAWS = {"exact": _draw_exactly, "mcmc": _draw_by_chain, "map": _draw_greedily}
+DRAWS = {"exact": _exact, "mcmc": _mcmc, "map": _map}
 
 
 def _ridge(kernel: LowRankKernel, k: int, settings: SampleSettings) -> float:

@@ -104,7 +104,7 @@ def test_the_published_taxonomy_has_8_coarse_and_23_fine_tags_and_6_uncertain_on
 @pytest.mark.parametrize(
     "text", ["", "coarse: [engine]", "coarse: {1: engine}", "coarse: {", "coarse: {x: y}\nfine: {}"]
 )
-def test_what_is_no_taxonomy_is_refused_by_name(tmp_path, text):
+def test_a_malformed_taxonomy_is_refused_by_name(tmp_path, text):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(InputError, match="bad.yaml is not a taxonomy"):
         read_taxonomy(tmp_path / "bad.yaml")
@@ -140,7 +140,7 @@ def test_a_presence_other_than_1_0_and_minus_1_is_refused_by_line_and_column(tmp
         _read(table, tmp_path, taxonomy)
 
 
-def test_a_training_tag_is_present_if_any_annotator_says_so_unless_a_verified_label_exists(tmp_path, taxonomy):
+def test_a_training_tag_is_present_if_any_annotator_labels_it_unless_a_verified_label_exists(tmp_path, taxonomy):
     annotations = _read(_table(ROWS), tmp_path, taxonomy)
     targets = training_targets(annotations, taxonomy.coarse_columns)
     expected = {"1_a.wav": [0, 1], "2_c.wav": [0, 0], "3_b.wav": [0, 1]}
@@ -173,7 +173,7 @@ def test_only_the_verified_rows_of_the_split_are_the_truth_sorted_by_name(tmp_pa
         ([("1_a.wav", 0, "validate", -1, 0)], "1_a.wav: a tag of annotator 0 is -1"),
     ],
 )
-def test_a_truth_in_doubt_is_refused(tmp_path, taxonomy, rows, message):
+def test_an_incomplete_ground_truth_is_refused(tmp_path, taxonomy, rows, message):
     annotations = _read(_table([*rows, ("9_z.wav", 1, "train", 0, 0)]), tmp_path, taxonomy)
     with pytest.raises(InputError, match=message):
         ground_truth(annotations, taxonomy)
@@ -210,7 +210,7 @@ def test_each_clip_has_its_sensor(tmp_path, taxonomy):
     assert sensor_ids(annotations, pd.Index(["5_d.wav", "1_a.wav", "3_b.wav"])).tolist() == [5, 1, 3]
 
 
-def test_verified_targets_are_of_the_clips_that_annotator_0_has_seen(tmp_path, taxonomy):
+def test_verified_targets_are_of_the_clips_that_annotator_0_labelled(tmp_path, taxonomy):
     annotations = _read(_table(ROWS), tmp_path, taxonomy)
     targets = training_targets(annotations, taxonomy.coarse_columns, target_mode="verified")
     assert targets.to_dict("index") == {"1_a.wav": {"1_engine": 0, "2_dog": 1}}
@@ -291,7 +291,7 @@ def test_context_is_the_place_and_one_hot_time(tmp_path, taxonomy):
         ({"week": None}, "lack week, which timestamp_features needs"),
     ],
 )
-def test_a_context_in_doubt_is_refused(tmp_path, taxonomy, columns, message):
+def test_an_invalid_context_is_refused(tmp_path, taxonomy, columns, message):
     table = _table(ROWS).assign(**{"latitude": 40.7, "longitude": -74.0, "week": 1, "day": 6, "hour": 0} | columns)
     table = table.drop(columns=[name for name, value in columns.items() if value is None])
     with pytest.raises(InputError, match=message):

@@ -59,7 +59,7 @@ def test_annotations_have_the_true_schema(street, shared):
     )
 
 
-def test_every_category_is_heard_in_both_splits_and_sensors_differ(street):
+def test_every_category_occurs_in_both_splits_and_sensors_differ(street):
     root = street / "sonyc_ust"
     taxonomy = read_taxonomy(root / "dcase-ust-taxonomy.yaml")
     annotations = read_annotations(root / "annotations.csv", taxonomy)
@@ -80,7 +80,7 @@ def test_volunteers_do_not_quite_agree(street):
     assert (votes.max() != votes.min()).to_numpy().mean() > 0.02
 
 
-def test_audio_is_finite_of_the_length_asked_for_and_not_silent(street):
+def test_audio_is_finite_of_the_requested_length_and_not_silent(street):
     for path in street.rglob("*.wav"):
         audio, rate = soundfile.read(path)
         assert rate == SAMPLE_RATE

@@ -17,12 +17,12 @@ def test_a_frame_has_the_mean_of_the_values_in_its_hop_rounded_to_a_hundredth():
     np.testing.assert_array_equal(levels, np.float32([0.5, 1.83, 3.17]))
 
 
-def test_a_coarser_series_gives_the_value_that_holds():
+def test_a_coarser_series_gives_its_latest_value():
     series = SplSeries(np.array([0.0, 60.0, 120.0]), np.array([50.0, 60.0, 70.0]))
     np.testing.assert_array_equal(series.levels(np.array([30.0, 59.0, 60.1, 130.0]), 0.5), [50, 50, 60, 70])
 
 
-def test_where_the_series_has_a_gap_there_is_no_level():
+def test_there_is_no_level_in_a_gap():
     series = SplSeries(np.array([0.0, 1.0, 2.0, 100.0, 101.0]), np.full(5, 50.0))
     assert np.isnan(series.levels(np.array([-5.0, 50.0, 200.0]), 0.5)).all()
     assert np.isfinite(series.levels(np.array([2.2, 100.2]), 0.5)).all()

@@ -73,7 +73,7 @@ def test_a_saved_phi_is_loaded_unchanged(embeddings, tmp_path):
     assert loaded.key == "pca_ndata=400_emb=4_kernel=linear"
 
 
-def test_a_sample_that_cannot_carry_the_dimensions_is_refused_with_the_reason(rng):
+def test_too_small_a_sample_is_refused_with_the_reason(rng):
     rows = rng.normal(size=(50, 6))
     with pytest.raises(InputError, match="needs more than 6 embeddings; it got 6"):
         fit_pca([rows[:6]], 6)

@@ -164,7 +164,7 @@ def test_a_random_sample_is_diagnosed_as_one(rng):
         assert abs(values["sample"] - values["random_mean"]) < 6 * values["random_std"], name
 
 
-def test_constant_loudness_makes_relevance_no_preference(rng):
+def test_frames_of_equal_level_are_equally_relevant(rng):
     from l3embedding.data.loudness import relevance
 
     ranks = relevance(np.full(100, 55.0, np.float32), np.arange(100.0))
