@@ -63,7 +63,8 @@ def list_runs(arguments: argparse.Namespace) -> None:
         key, equals, value = condition.partition("=")
         if not equals or key not in known:
             raise InputError(f"--where {condition}: write KEY=VALUE with a column, or a parameter such as student.dim.")
-        lines = [line for line in lines if str(line.get(key)) == value]
+        # Values may be written as YAML has them: true, none.
+        lines = [line for line in lines if str(line.get(key)).lower() == value.lower()]
     if lines and arguments.sort not in known:
         raise InputError(f"--sort {arguments.sort}: no run has it; sort by {', '.join(_SHOWN)} or a parameter.")
     lines.sort(key=lambda line: _sortable(line.get(arguments.sort)))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -20,7 +20,7 @@ from l3embedding.data.datasets import DATASETS
 from l3embedding.jobs.folder import CONFIG, DONE, stage_folders
 from l3embedding.jobs.journal import dotted
 from l3embedding.report import paper
-from l3embedding.settings import PAPER_STUDENTS, groups, kind_of
+from l3embedding.settings import PAPER_STUDENTS, Representation, groups, kind_of
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import read_json
 
@@ -29,13 +29,13 @@ CLASSIFY = "06-train-classifier"
 POOLED = ["seed", "random_state"]
 """The only columns over which a cell of a table takes the mean."""
 
-SUPERVISION = {
+SUPERVISION: dict[str, str] = {
     "labels": "from labels alone",
     "embedding": "taught by embeddings",
     "soft_labels": "taught by softened labels",
     "both": "taught by embeddings and softened labels",
 }
-_ORDER = ("teacher", "reduced", "student", "student-int8", "mfcc", "logmel-cnn")
+_ORDER = get_args(Representation)
 _COLUMNS = (
     "run", "stage", "folder", "host", "dataset", "representation", "model", "seed", "random_state", "metric", "level",
     "value", "embedding_size", "size_mb", "activation_mb", "is_stand_in", "synthetic",
@@ -65,7 +65,7 @@ The record of a classifier on the teacher's embeddings, say, holds a `student` t
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One run of one stage.
 
@@ -110,7 +110,7 @@ class Report:
     results
         The tidy table: a row per run and metric.
     orphans
-        Classifiers whose embeddings are no longer there; they have no rows.
+        Classifiers whose embeddings were deleted or are being made anew; they have no rows.
     """
 
     runs: tuple[Run, ...]
@@ -152,7 +152,9 @@ def collect(run_dir: Path) -> Report:
         raise InputError(f"{run_dir} holds no stage's folder: is it the output folder of `sea run`?")
     lineage = _Lineage(runs)
     finished = [(run, lineage.of(run)) for run in runs if run.finished and run.stage != "07-report"]
-    orphans = [run for run, line in finished if run.stage == CLASSIFY and EMBED not in {each.stage for each in line}]
+    # Of several, as phi's have the teacher's too, the nearest are those that were evaluated.
+    embedded = {run: next((each.finished for each in line if each.stage == EMBED), False) for run, line in finished}
+    orphans = [run for run in embedded if run.stage == CLASSIFY and not embedded[run]]
     rows = [_describe(run, line, lineage) for run, line in finished if run not in orphans]
     described = pd.DataFrame(rows, columns=_columns(rows), dtype=object)
     described = described.drop(columns=["metric", "level", "value"])
@@ -265,7 +267,8 @@ class _Lineage:
             if (place / DONE).is_file() and (place / CONFIG).is_file():
                 # Another experiment's output, or ours before the folders were copied.
                 elsewhere = Run(str(place), place, read_json(place / DONE))
-                return self._by_signature.get(elsewhere.record["signature"], elsewhere)
+                found = self._by_signature.get(elsewhere.record["signature"], elsewhere)
+                return self._by_folder.setdefault(place.resolve(), found)
         if path.exists():
             return None
         # All folders have been moved together, and the path still names their old place.

@@ -65,8 +65,7 @@ def write_report(report: Report, title: str, output_dir: Path, tsne: Mapping[str
 def _remarks(report: Report) -> list[str]:
     remarks = [f"{run.stage} is unfinished ({run.folder}); its results are missing." for run in report.unfinished]
     remarks += [
-        f"{run.name} is left out: its embeddings have no record here, since they were deleted or made anew."
-        for run in report.orphans
+        f"{run.name} is left out: its embeddings were deleted, or are being made anew." for run in report.orphans
     ]
     if report.skipped:
         remarks.append(f"{len(report.skipped)} recordings were skipped; the page lists them with the reasons.")

@@ -88,17 +88,15 @@ def all_tables(report: Report) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def score(rows: pd.DataFrame) -> Cell:
-    """The values of one metric and model: their mean, with spread and number where there are several seeds."""
-    # The same run in two folders is not a second seed.
-    values = rows.groupby(POOLED, dropna=False)["value"].mean()
-    spread = f" ± {values.std(ddof=1):.3f} (n = {len(values)})" if len(values) > 1 else ""
-    return Cell(f"{values.mean():.3f}{spread}", rows["run"])
-
-
 def scores(rows: pd.DataFrame, metric: str) -> dict[str, Cell]:
-    """Each model's score, in order of appearance."""
-    return {str(model): score(each) for model, each in of_metric(rows, metric).groupby("model", sort=False)}
+    """Each model's mean of a metric, in order of appearance; over several seeds, with their spread and number."""
+    cells = {}
+    for model, each in of_metric(rows, metric).groupby("model", sort=False):
+        # The same run in two folders is not a second seed.
+        values = each.groupby(POOLED, dropna=False)["value"].mean()
+        spread = f" ± {values.std(ddof=1):.3f} (n = {len(values)})" if len(values) > 1 else ""
+        cells[str(model)] = Cell(f"{values.mean():.3f}{spread}", each["run"])
+    return cells
 
 
 def means(rows: pd.DataFrame, prefix: str) -> pd.DataFrame:

@@ -154,4 +154,4 @@ def test_other_reductions_go_through_the_chain(undisturbed, tmp_path, settings, 
     ended = sea("run", TINY, "--output-dir", tmp_path / "run", "--from", "7", *words)
     page = (tmp_path / "run" / "07-report" / "report.html").read_text()
     assert "by t-SNE: a picture" in page
-    assert "was diversity bought?" in page
+    assert "Sampling: volume of the sample" in page
