@@ -26,6 +26,8 @@ autodoc_type_aliases = {"NDArray": "NDArray"}
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+# A type such as np.str_ in the text would be read as a link.
+napoleon_attr_annotations = False
 
 myst_enable_extensions = ["colon_fence"]
 
