@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from l3embedding.settings import ReductionSettings
 from l3embedding.upstream import reductions
-from l3embedding.upstream.registry import lookup
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
+from l3embedding.utils.registry import look_up
 
 
 class Phi(Protocol):
@@ -133,4 +133,4 @@ def check_dimension(embeddings: NDArray[np.floating], expected: int) -> None:
 
 
 def _mode(name: str) -> _Mode:
-    return cast(_Mode, import_module(lookup(MODES, name, "reduction.mode")))
+    return cast(_Mode, import_module(look_up(MODES, name, "reduction.mode")))

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from l3embedding.data.local_time import local_time
 from l3embedding.settings import SampleSettings
 from l3embedding.upstream.dpp import LowRankKernel, greedy_map, sample_k_dpp, sample_k_dpp_mcmc
-from l3embedding.upstream.registry import lookup
+from l3embedding.utils.registry import look_up
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def draw_sample(
     InputError
         The method or the draw is not known.
     """
-    draw = lookup(SAMPLINGS, settings.method, "sample.method")
+    draw = look_up(SAMPLINGS, settings.method, "sample.method")
     drawn = [np.empty(0, np.int64)]
     for frames, share in zip(groups, share_out(size, [len(frames) for frames in groups]), strict=True):
         if share < len(frames):
@@ -114,7 +114,7 @@ def calendar_groups(timestamps: NDArray[np.float64], timescale: str, time_zone: 
     -------
     Frames of each group, int64, in order of time.
     """
-    period = lookup({"day": "D", "week": "W", "month": "M"}, timescale, "sample.timescale")
+    period = look_up({"day": "D", "week": "W", "month": "M"}, timescale, "sample.timescale")
     # Undated frames are NaT, whose ordinal is the smallest integer.
     ordinals = local_time(timestamps, time_zone).tz_localize(None).to_period(period).asi8
     return [np.flatnonzero(ordinals == label) for label in np.unique(ordinals)]
@@ -149,8 +149,8 @@ def _by_relevance(group: Group, k: int, settings: SampleSettings, rng: Rng) -> R
 
 
 def _by_k_dpp(group: Group, k: int, settings: SampleSettings, rng: Rng, weighted: bool) -> Rows:
-    draw = lookup(DRAWS, settings.draw, "sample.draw")
-    order = lookup({"unit": 2, "paper": 1}, settings.kernel, "sample.kernel")
+    draw = look_up(DRAWS, settings.draw, "sample.draw")
+    order = look_up({"unit": 2, "paper": 1}, settings.kernel, "sample.kernel")
     features = group.read_embeddings()
     # To unit l2 or l1 norm; an embedding of zeros stays, and is never drawn without a ridge.
     norms = np.linalg.norm(features, ord=order, axis=1, keepdims=True)

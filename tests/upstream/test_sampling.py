@@ -153,7 +153,7 @@ def test_the_registries_hold_the_words_of_the_settings():
 @pytest.mark.parametrize("setting", ["method", "draw", "kernel"])
 def test_an_unknown_word_is_refused_with_the_known_ones(rng, setting):
     settings = SampleSettings().model_copy(update={setting: "magic"})
-    with pytest.raises(InputError, match=f"sample.{setting}: 'magic' is not known; choose one of "):
+    with pytest.raises(InputError, match=f"sample.{setting} 'magic' is not one of "):
         draw_sample(lambda rows: np.ones((len(rows), 3), np.float32), np.ones(9), [np.arange(9)], settings, 2, rng)
 
 

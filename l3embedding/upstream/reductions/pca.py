@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from l3embedding.settings import ReductionSettings
 from l3embedding.upstream.kernel_pca import fit_kernel_pca, read_kernel_pca
 from l3embedding.upstream.reduction import Phi, check_dimension, save_arrays
-from l3embedding.upstream.registry import lookup
 from l3embedding.utils.errors import InputError
+from l3embedding.utils.registry import look_up
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ KERNELS: dict[str, Callable[[Iterable[NDArray[np.floating]], int, str, int], Phi
 
 def fit(sample: Iterable[NDArray[np.floating]], dim: int, settings: ReductionSettings, random_state: int) -> Phi:
     """Fit phi; see `l3embedding.upstream.reduction.fit_reduction`."""
-    return lookup(KERNELS, settings.kernel, "reduction.kernel")(sample, dim, settings.kernel, random_state)
+    return look_up(KERNELS, settings.kernel, "reduction.kernel")(sample, dim, settings.kernel, random_state)
 
 
 def read(file: h5py.File, allow_pickle: bool) -> Phi:
