@@ -25,25 +25,13 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg"})
 
 
 def read_audio(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], int]:
-    """Read a recording, mixed to one channel.
-
-    Parameters
-    ----------
-    path
-        Any file that libsndfile reads: WAV, FLAC, Ogg Vorbis, ...
-
-    Returns
-    -------
-    audio
-        float32 `[n]` in [-1, 1].
-    sample_rate
-        In Hz.
+    """Read any file that libsndfile reads, mixed to one channel: audio float32 `[n]` in [-1, 1], and its rate in Hz.
 
     Raises
     ------
     InputError
-        The file is missing, is no audio, is shorter than its header says, has no samples, or
-        holds NaN or infinite samples.
+        The file is missing, is no audio, is shorter than its header states, has no samples, or holds NaN or infinite
+        samples.
     """
     with _opened(path) as file:
         promised, sample_rate = file.frames, file.samplerate
@@ -59,7 +47,7 @@ def probe_audio(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises
     ------
     InputError
-        The file is missing, is no audio, has no samples, or is a WAV file that is shorter than its header says.
+        The file is missing, is no audio, has no samples, or is a WAV file that is shorter than its header states.
     """
     with _opened(path) as file:
         length, sample_rate = file.frames, file.samplerate
@@ -108,19 +96,7 @@ def to_mono(audio: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def resample(audio: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
-    """Resample with soxr at its very high quality.
-
-    Parameters
-    ----------
-    audio
-        float32 `[n]` or `[n, channels]`.
-    from_rate, to_rate
-        In Hz.
-
-    Returns
-    -------
-    float32, `round(n * to_rate / from_rate)` samples per channel.
-    """
+    """Resample `[n]` or `[n, channels]` to `round(n * to_rate / from_rate)` samples with soxr, at very high quality."""
     import soxr
 
     if from_rate == to_rate:

@@ -72,16 +72,9 @@ def check_paired(path: Path, other: Path) -> None:
 
 @dataclass(frozen=True)
 class StackedEmbeddings:
-    """The embeddings of clips of one length, in one array.
+    """The embeddings of clips of one length, in the order of their names; and the clips that are left out, and why.
 
-    Attributes
-    ----------
-    features
-        float16 `[clips, frames, d]`, or float32 where float16 would cost more than `MAX_ROUNDING`.
-    clips
-        Their names, in the order of the rows.
-    skipped
-        The clips that are left out, and why.
+    They are float16 `[clips, frames, d]`, or float32 where float16 would cost more than `MAX_ROUNDING`.
     """
 
     features: NDArray[np.floating]

@@ -27,16 +27,11 @@ _FLOOR_DB = -120.0
 
 
 def a_weighting(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gain of the A-weighting curve, as an amplitude ratio.
-
-    Parameters
-    ----------
-    frequency
-        float64, any shape, Hz.
+    """Gain of the A-weighting curve at frequencies in Hz, as an amplitude ratio; 1 at 1 kHz.
 
     References
     ----------
-    IEC 61672-1:2013, annex E; 1 at 1 kHz.
+    IEC 61672-1:2013, annex E.
     """
     square = np.square(frequency)
     gain = (12194.0**2 * square**2) / (
@@ -91,14 +86,14 @@ def relevance(
 ) -> NDArray[np.float32]:
     """Rank each frame's level among all frames of one sensor in the same local 2-hour window.
 
+    Windows begin at even hours of local time. Undated frames, whose timestamp is NaN, form a window of their own.
+
     Parameters
     ----------
-    levels
-        float32 `[n]`, dB, all frames of one sensor.
-    timestamps
-        float64 `[n]`, Unix seconds; undated frames (NaN) form a window of their own.
+    levels, timestamps
+        All frames of one sensor: dB, float32 `[n]`, and Unix seconds, float64 `[n]`.
     time_zone
-        IANA name; windows begin at even hours of local time.
+        IANA name.
 
     Returns
     -------

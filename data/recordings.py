@@ -34,8 +34,6 @@ class Recording:
 
     Attributes
     ----------
-    path
-        The audio file.
     sensor
         Name of the sensor; it becomes part of a shard's file name.
     timestamp

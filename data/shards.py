@@ -208,12 +208,7 @@ class SensorFrames:
 
     Relevance ranks a frame among all frames of its sensor, those of the validation split included.
 
-    Attributes
-    ----------
-    timestamp
-        float64 `[n]`.
-    relevance
-        float32 `[n]`, as `l3embedding.data.loudness.relevance` computes it.
+    The timestamps are float64 `[n]`, the relevance, see `l3embedding.data.loudness.relevance`, float32 `[n]`.
     """
 
     def __init__(self, train: list[Path], validate: Sequence[Path] = (), time_zone: str = "UTC") -> None:

@@ -99,7 +99,7 @@ def draw_sample(
 
 
 def calendar_groups(timestamps: NDArray[np.float64], timescale: str, time_zone: str = "UTC") -> list[Rows]:
-    """Group frames by local day, ISO week or month.
+    """Group frames by local day, ISO week or month, in order of time.
 
     Parameters
     ----------
@@ -107,12 +107,6 @@ def calendar_groups(timestamps: NDArray[np.float64], timescale: str, time_zone: 
         float64 `[n]`, Unix seconds; undated frames (NaN) form a group of their own.
     timescale
         `day`, `week` or `month`.
-    time_zone
-        IANA name.
-
-    Returns
-    -------
-    Frames of each group, int64, in order of time.
     """
     period = look_up({"day": "D", "week": "W", "month": "M"}, timescale, "sample.timescale")
     # Undated frames are NaT, whose ordinal is the smallest integer.
