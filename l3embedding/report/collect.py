@@ -16,7 +16,6 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from l3embedding.data.datasets import DATASETS
 from l3embedding.jobs.folder import CONFIG, DONE, stage_folders
 from l3embedding.jobs.journal import dotted
 from l3embedding.report import paper
@@ -50,17 +49,6 @@ _ROOTS = {
     "continue_from": "distillation.continue_from",
 }
 """Flag of an input to the setting that names it."""
-
-_MODEL_GROUPS = {"teacher", "reduction", "student", "cnn"}
-_MODELS_OWN = {
-    (EMBED, "teacher"): {"teacher"},
-    (EMBED, "logmel-cnn"): {"student"},
-    (CLASSIFY, "logmel-cnn"): {"student", "cnn"},
-}
-"""Downstream, the groups that describe a model where the stage itself makes it: all others are inherited.
-
-The record of a classifier on the teacher's embeddings, say, holds a `student` that nothing was done with.
-"""
 
 Row = dict[str, Any]
 
@@ -281,11 +269,8 @@ def _describe(run: Run, line: Sequence[Run], lineage: _Lineage) -> Row:
     """All that is known of a run but its metrics; the parameters are its own and its ancestors'."""
     found: Row = {}
     for each in line:
-        parameters = each.record["parameters"]
-        inherits: set[str] = set()
-        if each.stage in (EMBED, CLASSIFY):
-            inherits = _MODEL_GROUPS - _MODELS_OWN.get((each.stage, parameters.get("representation")), set())
-        own = dotted({group: value for group, value in parameters.items() if group not in inherits})
+        # Paths are taken from the inputs, since only those within no stage's folder tell runs apart.
+        own = {key: value for key, value in dotted(each.record["parameters"]).items() if key not in _ROOTS.values()}
         for flag, path in each.record["inputs"].items():
             # A training that was continued differs from one that was not, wherever the earlier one lies.
             if lineage.parent(path) is None or flag == "continue_from":
@@ -305,23 +290,17 @@ def _describe(run: Run, line: Sequence[Run], lineage: _Lineage) -> Row:
         "is_stand_in": any(bool(each.results.get("is_stand_in")) for each in line),
         "synthetic": any(bool(each.results.get("synthetic")) for each in line),
     }
-    row = facts | sizes | {key: value for key, value in found.items() if _counts(key, found, facts)}
+    row = facts | sizes | {key: value for key, value in found.items() if _counts(key, found)}
     row["model"] = _model_name(row, dict(embedded.results) if embedded else {})
     return row
 
 
-def _counts(key: str, parameters: Row, facts: Row) -> bool:
-    """Whether a parameter makes a difference, given the others, the data set and the representation."""
+def _counts(key: str, parameters: Row) -> bool:
+    """Whether a parameter makes a difference, given the others of its group."""
     group, _, field = key.partition(".")
-    if key not in _SETTINGS:
-        return True
-    if facts["stage"] == CLASSIFY and group in ("classifier", "folds", "cnn"):
-        of_dataset = "folds" if DATASETS[facts["dataset"]].has_folds else "classifier"
-        if group != ("cnn" if facts["representation"] == "logmel-cnn" else of_dataset):
-            return False
     given = {name.partition(".")[2]: value for name, value in parameters.items() if name.startswith(f"{group}.")}
     # Not validated: a record may hold a part of the group only, or be older than a rule.
-    return _GROUPS[group].model_construct(**given).counts(field)
+    return key not in _SETTINGS or _GROUPS[group].model_construct(**given).counts(field)
 
 
 def _model_name(row: Row, embedded: Mapping[str, Any]) -> str:

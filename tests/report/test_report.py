@@ -35,7 +35,6 @@ def _stage(folder, stage, parameters=None, inputs=None, results=None, finished=T
 
 
 def _evaluated(root, label, model, score, dataset="sonyc_ust", seed=0, dataset_root="/data", **groups):
-    """A classifier; its record holds a student that nothing was done with, as all of them do."""
     coarse = {"micro_auprc": score, "micro_f1": 0.5, "macro_auprc": 0.6, "class_auprc": CLASSES}
     results = {"coarse": coarse, "fine": None, "prior": coarse | {"micro_auprc": 0.41}}
     if dataset != "sonyc_ust":
@@ -49,14 +48,15 @@ def _evaluated(root, label, model, score, dataset="sonyc_ust", seed=0, dataset_r
     embedded = model["features"] if isinstance(model, dict) else model
     with open(embedded + "/config.json") as file:
         representation = json.load(file)["parameters"]["representation"]
+    # As the records have them: what makes no difference to this classifier is not there.
+    own = {"folds": {"classifier": "logistic", "clip_statistics": "mean"}}
+    if dataset == "sonyc_ust":
+        own = {"classifier": {"label_mode": "coarse", "model_type": "mil"}}
     parameters = {
-        "dataset": {"name": dataset, "evaluate_split": "validate"},
+        "dataset": {"name": dataset, "evaluate_split": "validate", "root": dataset_root},
         "representation": representation,
-        "classifier": {"label_mode": "coarse", "model_type": "mil"},
-        "folds": {"classifier": "logistic", "clip_statistics": "mean"},
-        "cnn": {"supervision": "labels"},
-        "student": {"dim": 128, "filters": None, "head": "linear"},
         "seed": seed,
+        **own,
     }
     return _stage(
         root / "06-train-classifier" / f"{label}-{seed}",
@@ -71,7 +71,8 @@ def _embedding(root, label, representation, inputs=None, is_stand_in=False, size
     results = {"embedding_size": size, "size_mb": 1.5978, "activation_mb": 0.4096, "is_stand_in": is_stand_in}
     results["model_name"] = "the model"
     teacher = {"name": teacher or "openl3_audio_mel256_env", "embedding_size": None, "stand_in": is_stand_in}
-    parameters = {"representation": representation, "teacher": teacher, "student": {"asr": 8000, "num_mels": 64}}
+    parameters = {"representation": representation}
+    parameters |= {"teacher": {"teacher": teacher}, "logmel-cnn": {"student": {"asr": 8000}}}.get(representation, {})
     folder = root / "05-generate-embedding-samples" / label
     return _stage(folder, "05-generate-embedding-samples", parameters, inputs, results)
 
@@ -149,11 +150,17 @@ def test_results_are_one_table_that_pandas_reads(run, tmp_path):
     assert training.set_index("metric")["value"]["best_valid_mse"] == 0.5
 
 
-def test_a_parameter_that_does_not_count_has_no_value(run, tmp_path):
-    """No student for the teacher, though its classifier's record has one, and no folds for SONYC-UST."""
-    rows = collect(run).datasets["sonyc_ust"]
-    assert rows[rows["representation"] == "teacher"][["student.dim", "sample.method"]].isna().all(axis=None)
-    assert "folds.classifier" not in rows and rows["classifier.label_mode"].notna().all()
+def test_a_parameter_that_does_not_count_has_no_value(tmp_path):
+    """A record has all parameters of a sampling, but the kernel counts for a determinantal point process only."""
+    for method in ("dpp", "random"):
+        _evaluated_student(tmp_path, method, 0.5, sample=method)
+        path = tmp_path / "01-sample-teacher-embeddings" / method / "done.json"
+        record = json.loads(path.read_text())
+        record["parameters"]["sample"]["kernel"] = "unit"
+        path.write_text(json.dumps(record))
+    rows = collect(tmp_path).datasets["sonyc_ust"].set_index("sample.method")
+    assert set(rows.loc["dpp", "sample.kernel"]) == {"unit"}
+    assert rows.loc["random", "sample.kernel"].isna().all()
 
 
 def test_an_own_parameter_wins_over_an_ancestors(run):
