@@ -1,8 +1,8 @@
 # make demo: the whole method on this machine, without a network. make test: the tests.
-# Both set themselves up in .venv first.
+# Both install what they need into .venv first.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
-# TensorFlow for GPUs where there is one: make install TENSORFLOW=gpu on a login node without.
+# TensorFlow for GPUs if this machine has one. For a login node without a GPU: make install TENSORFLOW=gpu.
 TENSORFLOW ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
 .PHONY: install demo test lint docs benchmark clean

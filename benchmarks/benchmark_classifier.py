@@ -1,8 +1,8 @@
 """An epoch of the MIL classifier at SONYC-UST's full size, beside plain Keras `fit` on float32 NumPy arrays.
 
-13,538 training clips of 101 frames (10 s, a frame each 0.1 s) of 128 dimensions; 15 % are held out and judged at
-the end of each epoch, by both. Each way runs in a process of its own, whose peak memory is printed too. The limit is
-arithmetic: 6 floating point operations a frame and weight to learn, 2 to judge.
+13,538 training clips of 101 frames (10 s, one frame per 0.1 s) of 128 dimensions; both evaluate 15 % of them, held
+out, at the end of each epoch. Each runs in its own process, whose peak memory is printed too. The limit is arithmetic:
+per frame and weight, 6 floating point operations to train and 2 to evaluate.
 
     python benchmarks/benchmark_classifier.py [ours | fit]
 """
@@ -36,16 +36,17 @@ def ours() -> list[float]:
     """Times of epochs, s: features once in float16, standardised by the network's first layer."""
     from l3embedding.classifier import network
     from l3embedding.classifier.clips import Clips
-    from l3embedding.classifier.network import ClassifierSettings, build_classifier
+    from l3embedding.classifier.network import build_classifier
     from l3embedding.classifier.scaling import Standardizer
-    from l3embedding.classifier.training import Watch, train
+    from l3embedding.classifier.training import Callbacks, train
+    from l3embedding.settings import ClassifierSettings
 
     features, targets, held_out = clips(np.float16)
-    settings = ClassifierSettings(num_epochs=EPOCHS)
+    settings = ClassifierSettings(epochs=EPOCHS)
     build = partial(build_classifier, (SIZE,), TAGS, settings, scaling=Standardizer.fit(features))
-    ends = []
-    watch = Watch(lambda row: ends.append(time.perf_counter()))
-    train(build, Clips(features, {network.TAGS: targets}), held_out, settings, 0, watch)
+    ends: list[float] = []
+    callbacks = Callbacks(lambda row: ends.append(time.perf_counter()))
+    train(build, Clips(features, {network.TAGS: targets}), held_out, settings, 0, callbacks)
     return list(np.diff(ends))
 
 
@@ -53,17 +54,18 @@ def fit() -> list[float]:
     """The same network and data by Keras' own loop: standardised copies in float32."""
     import keras
 
-    from l3embedding.classifier.network import ClassifierSettings, build_classifier
+    from l3embedding.classifier.network import build_classifier
+    from l3embedding.settings import ClassifierSettings
 
     features, targets, held_out = clips(np.float32)
     features = (features - features.mean(axis=(0, 1))) / features.std(axis=(0, 1))
     model = build_classifier((SIZE,), TAGS, ClassifierSettings()).trained
     model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy", jit_compile=False)
-    train, judged = (features[~held_out], targets[~held_out]), (features[held_out], targets[held_out])
+    train, evaluated = (features[~held_out], targets[~held_out]), (features[held_out], targets[held_out])
     del features
     ends: list[float] = []
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))
-    model.fit(*train, batch_size=64, epochs=EPOCHS, validation_data=judged, callbacks=[callback], verbose=0)
+    model.fit(*train, batch_size=64, epochs=EPOCHS, validation_data=evaluated, callbacks=[callback], verbose=0)
     return list(np.diff(ends))
 
 
@@ -74,7 +76,7 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(f"{sys.argv[1]} {took:.3f} {peak:.2f}")
         return
-    # Their turns alternate, since a machine's speed drifts.
+    # They alternate, since a machine's speed drifts.
     runs = [
         subprocess.check_output([sys.executable, "-m", "benchmarks.benchmark_classifier", way], text=True).split()
         for way in ("ours", "fit") * 2
@@ -83,7 +85,7 @@ def main() -> None:
     memory = {run[0]: run[2] for run in runs}
     operations = (6 * 0.85 + 2 * 0.15) * CLIPS * FRAMES * WEIGHTS
     for way, took in times.items():
-        print(f"{way}: {took:.2f} s an epoch, {operations / took / 1e9:.0f} GFLOP/s, peak memory {memory[way]} GB")
+        print(f"{way}: {took:.2f} s per epoch, {operations / took / 1e9:.0f} GFLOP/s, peak memory {memory[way]} GB")
     print(f"{times['fit'] / times['ours']:.2f} times as fast; 1500 epochs: {1500 * times['ours'] / 3600:.1f} h")
 
 

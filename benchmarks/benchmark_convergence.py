@@ -25,7 +25,7 @@ from l3embedding.distillation.training import build_student, train_student
 from l3embedding.embedding import load_model
 from l3embedding.models.frontend import LogMelSpectrogram, student_representation
 from l3embedding.settings import DistillationSettings, StudentSettings
-from l3embedding.upstream.reduction import fit_pca
+from l3embedding.upstream.reductions.pca import fit_pca
 
 DOMAIN = ("dog", "crying_baby", "helicopter", "chainsaw", "sneezing")
 SIZE = 32

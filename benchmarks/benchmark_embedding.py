@@ -21,11 +21,11 @@ import soundfile
 from benchmarks.timing import seconds
 from l3embedding.audio_files import embed_files, list_jobs
 from l3embedding.data.audio import frame_audio, read_audio, resample
-from l3embedding.models.frontend import student_representation
-from l3embedding.models.networks import l3_audio_network
+from l3embedding.models.l3 import architecture_of
+from l3embedding.models.networks import student_network
+from l3embedding.models.representation import student_representation
 from l3embedding.models.teachers import KerasEmbeddingModel
-from l3embedding.models.weights import architecture_of
-from l3embedding.settings import PAPER_STUDENTS
+from l3embedding.settings import StudentSettings
 
 FILES, FILE_S, RATE, HOP_S = 10, 10, 44100, 0.5
 BATCHES = (8, 16, 32, 64)
@@ -145,9 +145,8 @@ def _torch_network(torch, network):
 
 def _memory(rng: np.random.Generator) -> None:
     """Peak memory after the first files of a large folder, and at its end."""
-    representation = student_representation()
-    network = l3_audio_network(representation.image_shape, PAPER_STUDENTS[64], "relu")
-    model = KerasEmbeddingModel("student", representation, network)
+    student = StudentSettings(dim=64, head="relu")
+    model = KerasEmbeddingModel("student", student_representation(student), student_network(student))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for index in range(MANY):

@@ -1,7 +1,7 @@
 """The metrics of DCASE 2020 task 5 at 300 clips, beside their rules taken literally, threshold by threshold.
 
 The peer loops over thresholds and clips in plain Python; the official program loops over thresholds in pandas and
-scikit-learn, and took 20 s for 120 clips. Both judge both levels. Also: confidence intervals of 4,308 clips, the
+scikit-learn, and took 20 s for 120 clips. Both evaluate both levels. Also: confidence intervals of 4,308 clips, the
 size of SONYC-UST's validation split.
 """
 
@@ -30,7 +30,7 @@ TAXONOMY = Taxonomy(
 
 
 def tables(n: int, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predictions that are right more often than not, and the truth."""
+    """Predictions better than chance, and the truth."""
     clips = pd.Index([f"{index:05d}.wav" for index in range(n)], name="audio_filename")
     truth = (rng.random((n, len(TAXONOMY.columns))) < 0.2).astype(int)
     scores = 1 / (1 + np.exp(-rng.normal(3 * truth - 2.5)))

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.timing import seconds
 from l3embedding.data.loudness import relevance
 from l3embedding.data.shards import iterate_dataset, read_dataset, write_reduced_shard
-from l3embedding.upstream.reduction import fit_pca
+from l3embedding.upstream.reductions.pca import fit_pca
 from l3embedding.utils.parallel import map_ahead
 
 N, D, SIZE = 60_000, 512, 128

@@ -130,7 +130,7 @@ def build_classifier(
     settings
         Layers, pooling and auxiliary tasks.
     scaling
-        Becomes the first layer after the encoder.
+        The first layer, after the encoder.
     encoder
         A network, frame to embedding, that is trained together with the classifier.
     context_size
@@ -142,7 +142,7 @@ def build_classifier(
     frames = keras.Input((None, *frame_shape), name="frames")
     inputs = [frames]
     x = frames if encoder is None else OnEachFrame(encoder, name="encoder")(frames)
-    x = scaling.layer()(x) if scaling else x
+    x = scaling(x) if scaling else x
     if context_size:
         context = keras.Input((context_size,), name="context")
         inputs.append(context)

@@ -24,6 +24,7 @@ from l3embedding.classifier.network import MODEL_TYPES, PROXIMITY, SENSOR, TAGS,
 from l3embedding.classifier.oversampling import oversample
 from l3embedding.classifier.scaling import Standardizer, fit_scaling
 from l3embedding.classifier.training import predict, train
+from l3embedding.data.clip_embeddings import StackedEmbeddings
 from l3embedding.data.sonyc_ust import (
     Taxonomy,
     clip_context,
@@ -64,22 +65,6 @@ class Tagged:
     facts: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Features:
-    """Features of some clips.
-
-    Attributes
-    ----------
-    values
-        `[clips, frames, ...]`: embeddings, or the encoder's input.
-    clips
-        File names of the clips.
-    """
-
-    values: NDArray[np.floating]
-    clips: list[str]
-
-
 def predicted_columns(taxonomy: Taxonomy, label_mode: str) -> list[str]:
     """The tags that a classifier of this label mode predicts; the uncertain ones are never among them."""
     if label_mode == "coarse":
@@ -116,8 +101,8 @@ def tag_clips(
     annotations: pd.DataFrame,
     taxonomy: Taxonomy,
     targets: pd.DataFrame,
-    training: Features,
-    evaluated: Features,
+    training: StackedEmbeddings,
+    evaluated: StackedEmbeddings,
     settings: ClassifierSettings,
     seed: int,
     *,
@@ -134,7 +119,7 @@ def tag_clips(
     targets
         As `tag_targets` returns them, one row per training clip, in the same order.
     training, evaluated
-        Features of the training clips and of the clips to predict.
+        The training clips and the clips to predict: embeddings, or the encoder's inputs `[clips, frames, ...]`.
     settings
         The classifier and its training.
     seed
@@ -149,7 +134,7 @@ def tag_clips(
     InputError
         The embeddings of the two differ in dimension, or the annotations lack what an option needs.
     """
-    shapes = [each.values.shape[2:] for each in (training, evaluated)]
+    shapes = [each.features.shape[2:] for each in (training, evaluated)]
     if shapes[0] != shapes[1]:
         raise InputError(
             f"Frames of the training clips are of shape {shapes[0]}, of the evaluated clips {shapes[1]}; "
@@ -163,7 +148,7 @@ def tag_clips(
     context, evaluated_context = _contexts(annotations, training, evaluated, settings)
     if MODEL_TYPES[settings.model_type].per_frame:
         outputs = {name: values[:, np.newaxis] for name, values in outputs.items()}
-    clips = Clips(training.values, outputs, context)
+    clips = Clips(training.features, outputs, context)
     if settings.oversample != "none":
         clips = _oversampled(clips, labels, ~held_out, settings, rng)
     build = partial(
@@ -171,7 +156,7 @@ def tag_clips(
         shapes[0],
         labels.shape[1],
         settings,
-        scaling=fit_scaling(training.values, settings) if encoder is None else scaling,
+        scaling=fit_scaling(training.features, settings) if encoder is None else scaling,
         encoder=encoder,
         context_size=0 if context is None else context.shape[1],
         n_sensors=outputs[SENSOR].shape[-1] if SENSOR in outputs else 0,
@@ -179,7 +164,7 @@ def tag_clips(
     )
     classifier, history = train(build, clips, held_out, settings, seed, callbacks)
     # The sigmoid of a large number may exceed 1 by the rounding of the pooling.
-    probabilities = np.clip(predict(classifier, Clips(evaluated.values, context=evaluated_context)), 0, 1)
+    probabilities = np.clip(predict(classifier, Clips(evaluated.features, context=evaluated_context)), 0, 1)
     rows = pd.Index(evaluated.clips, name="audio_filename")
     predictions = pd.DataFrame(probabilities, rows, targets.columns)
     prior = pd.DataFrame(prior_prediction(labels, len(rows)), rows, targets.columns)
@@ -188,7 +173,7 @@ def tag_clips(
         "synthetic_clips": len(clips) - len(index),
         "held_out_clips": int(held_out.sum()),
         "evaluated_clips": len(rows),
-        "feature_dtype": str(training.values.dtype),
+        "feature_dtype": str(training.features.dtype),
         "best_epoch": int(history["valid_loss"].to_numpy().argmin()) + 1,
         "epochs": len(history),
     }
@@ -258,7 +243,7 @@ def choose_held_out(sensors: NDArray[np.int64], rng: np.random.Generator) -> NDA
 
 
 def _contexts(
-    annotations: pd.DataFrame, training: Features, evaluated: Features, settings: ClassifierSettings
+    annotations: pd.DataFrame, training: StackedEmbeddings, evaluated: StackedEmbeddings, settings: ClassifierSettings
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
     """Place and time of the clips; the place is standardised as the embeddings are, the time is one-hot."""
     if not settings.timestamp_features:

@@ -7,6 +7,9 @@ Conventions: audio is float32 in [-1, 1]; one channel is `[n]`, several are `[n,
 from __future__ import annotations
 
 import os
+import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +17,11 @@ from numpy.typing import NDArray
 
 from l3embedding.utils.errors import InputError
 
+if typing.TYPE_CHECKING:
+    import soundfile
+
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg"})
-"""What a folder is searched for. A file given by its path may have any format libsndfile reads."""
+"""Files that a folder is searched for; a file given by its path may have any format that libsndfile reads."""
 
 
 def read_audio(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], int]:
@@ -39,40 +45,50 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], int]:
         The file is missing, is no audio, is shorter than its header says, has no samples, or
         holds NaN or infinite samples.
     """
-    import soundfile
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} is not a file.")
-    try:
-        with soundfile.SoundFile(path) as file:
-            promised, sample_rate = file.frames, file.samplerate
-            audio = file.read(dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise InputError(f"{path} cannot be read as audio: {error}") from None
-    if len(audio) == 0:
-        raise InputError(f"{path} is empty: it has no samples.")
-    if len(audio) < promised or _is_truncated_wav(path):
-        raise InputError(f"{path} is truncated: it ends before the length that its header promises.")
+    with _opened(path) as file:
+        promised, sample_rate = file.frames, file.samplerate
+        audio = file.read(dtype="float32", always_2d=True)
+    _check_length(path, len(audio), promised)
     check_audio(audio, str(path))
     return to_mono(audio), sample_rate
 
 
-def check_audio(audio: NDArray[np.floating], name: str) -> None:
-    """Refuse audio without samples, or with NaN or infinite ones.
-
-    Parameters
-    ----------
-    audio
-        `[n]` or `[n, channels]`.
-    name
-        What an error calls it.
+def probe_audio(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Look up the length of a recording, in samples per channel, and its rate, in Hz, without decoding it.
 
     Raises
     ------
     InputError
-        The audio is empty or not finite; the message gives the first bad sample.
+        The file is missing, is no audio, has no samples, or is a WAV file that is shorter than its header says.
     """
+    with _opened(path) as file:
+        length, sample_rate = file.frames, file.samplerate
+    _check_length(path, length, length)
+    return length, sample_rate
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
+    import soundfile
+
+    if not Path(path).is_file():
+        raise InputError(f"{path} is not a file.")
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise InputError(f"{path} cannot be read as audio: {error}") from None
+
+
+def _check_length(path: str | os.PathLike[str], length: int, promised: int) -> None:
+    if length == 0:
+        raise InputError(f"{path} is empty: it has no samples.")
+    if length < promised or _is_truncated_wav(Path(path)):
+        raise InputError(f"{path} is truncated: it ends before the length that its header promises.")
+
+
+def check_audio(audio: NDArray[np.floating], name: str) -> None:
+    """Refuse audio that is empty or not finite; the error calls it by `name` and gives the first bad sample."""
     if np.ndim(audio) not in (1, 2):
         raise InputError(f"{name} has {np.ndim(audio)} dimensions; audio is [n] or [n, channels].")
     if np.size(audio) == 0:
@@ -103,7 +119,7 @@ def resample(audio: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArra
 
     Returns
     -------
-    float32, `round(n * to_rate / from_rate)` samples a channel.
+    float32, `round(n * to_rate / from_rate)` samples per channel.
     """
     import soxr
 
@@ -124,10 +140,10 @@ def frame_audio(
     frame_length, hop_length
         In samples.
     center
-        Put half a frame of zeros in front, so that frame `i` is centred on sample `i * hop_length`.
+        Prepend half a frame of zeros, so that frame `i` is centred on sample `i * hop_length`.
     pad_end
-        Pad the end with zeros so that no sample is lost; otherwise the frames are those that lie
-        wholly within the audio, and audio shorter than a frame gives one padded frame.
+        Pad the end with zeros so that no sample is lost. Otherwise only frames that lie wholly within the audio
+        are cut; audio shorter than a frame gives one padded frame.
 
     Returns
     -------
@@ -152,19 +168,19 @@ def frame_audio(
 
 
 def to_int16(audio: NDArray[np.floating]) -> NDArray[np.int16]:
-    """Quantise audio in [-1, 1] to 16 bits, the full scale being 32768; what lies beyond is clipped."""
+    """Quantise audio in [-1, 1] to 16 bits, full scale 32768, and clip the rest."""
     return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
 
 
 def from_int16(audio: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Undo `to_int16`: float32 in [-1, 1)."""
+    """Convert the result of `to_int16` back to float32 in [-1, 1)."""
     return audio.astype(np.float32) / np.float32(32768.0)
 
 
 def _is_truncated_wav(path: Path) -> bool:
-    """Say whether a RIFF file is shorter than its data chunk.
+    """Whether a RIFF file is shorter than its data chunk, as a recorder that lost power leaves it.
 
-    libsndfile silently takes what is there; a recorder that lost power writes such files.
+    libsndfile reads such a file without a warning.
     """
     with open(path, "rb") as file:
         if file.read(4) != b"RIFF":

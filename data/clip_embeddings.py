@@ -1,4 +1,4 @@
-"""Embedding files: one `.npz` a clip with `embedding` [frames, d] and `timestamps` [frames] s, as openl3 writes."""
+"""Embedding files: one `.npz` per clip with `embedding` [frames, d] and `timestamps` [frames] s, as openl3 writes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,13 @@ CLIPS = "clips"
 """Folder of the embedding files, within a stage's."""
 
 MAX_SHIFT_S = 0.001
-"""Between the beginnings of two models' same frame, which lie on samples of their rates."""
+"""Greatest difference between two models' timestamps of a frame, since frames begin at samples of the model's rate."""
 MAX_ROUNDING = 0.01
-"""Rounding error that float16 may add to a dimension, as a share of its standard deviation."""
+"""Greatest rounding error that float16 may add to a dimension, as a fraction of its standard deviation."""
 
 
 def embedding_path(folder: str | os.PathLike[str], clip: str | os.PathLike[str]) -> Path:
-    """Where the embedding of a clip lies in a folder."""
+    """Path of a clip's embedding in a folder."""
     return Path(folder) / f"{Path(clip).stem}.npz"
 
 
@@ -46,26 +47,26 @@ def read_embedding(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]
     Raises
     ------
     InputError
-        The file is missing, damaged, or no embedding file.
+        The file is missing, damaged, or not an embedding file.
     """
     embedding, timestamps = _members(path, "embedding", "timestamps")
     return embedding, timestamps
 
 
 def check_paired(path: Path, other: Path) -> None:
-    """Refuse two files of a clip whose frames are not the same; at another rate, one may have one frame more.
+    """Check that two files of a clip have the same frames; at another rate, one may have one frame more.
 
     Raises
     ------
     InputError
-        A frame begins at another time, or there are more frames by two.
+        They do not.
     """
     (times,), (others,) = _members(path, "timestamps"), _members(other, "timestamps")
     common = min(len(times), len(others))
     if abs(len(times) - len(others)) > 1 or not np.allclose(times[:common], others[:common], rtol=0, atol=MAX_SHIFT_S):
         raise InputError(
-            f"{path} has {len(times)} frames and {other} {len(others)}, or they begin at other times. "
-            "Embed the clips by both with the same --embedding-hop-size."
+            f"{path} has {len(times)} frames and {other} {len(others)}, or other timestamps. "
+            "Embed the clips by both models with the same dataset.hop_size."
         )
 
 
@@ -80,7 +81,7 @@ class StackedEmbeddings:
     clips
         Their names, in the order of the rows.
     skipped
-        The clips that are left out, each with the reason.
+        The clips that are left out, and why.
     """
 
     features: NDArray[np.floating]
@@ -89,15 +90,14 @@ class StackedEmbeddings:
 
 
 def stack_embeddings(folder: Path, clips: Iterable[str]) -> StackedEmbeddings:
-    """Read the embeddings of clips straight into one array.
+    """Read the embeddings of clips into one array.
 
-    Clips without an embedding, with one that is damaged, or of another number of frames than most are named in
-    a warning and left out.
+    Clips whose embedding is missing, damaged, or of another number of frames than most are left out with a warning.
 
     Raises
     ------
     InputError
-        A clip has another number of dimensions than the others, or not one is left.
+        A clip has another number of dimensions than the others, or none is left.
     """
     skipped: list[dict[str, str]] = []
     shapes: dict[str, tuple[int, ...]] = {}
@@ -113,16 +113,16 @@ def stack_embeddings(folder: Path, clips: Iterable[str]) -> StackedEmbeddings:
         if shape[1] != size:
             raise InputError(
                 f"{embedding_path(folder, clip)} holds embeddings of {shape[1]} dimensions, {count} other clips of "
-                f"{size}: they come of different models. Embed all clips by one."
+                f"{size}: they are of different models. Embed all clips by one."
             )
         if shape[0] != frames:
             reason = f"{embedding_path(folder, clip)} has {shape[0]} frames, most clips {frames}"
             _skip(clip, reason, skipped)
     kept = [clip for clip, shape in shapes.items() if shape[0] == frames]
     features = np.empty((len(kept), frames, size), np.float16)
-    damaged, blurred = _read_into(features, folder, kept)
-    if blurred:
-        logger.warning("float16 would blur the embeddings in %s; they are held in float32", folder)
+    damaged, too_coarse = _read_into(features, folder, kept)
+    if too_coarse:
+        logger.warning("float16 is too coarse for the embeddings in %s; they are kept in float32", folder)
         features = np.empty((len(kept), frames, size), np.float32)
         damaged, _ = _read_into(features, folder, kept)
     for row, reason in damaged.items():
@@ -133,7 +133,7 @@ def stack_embeddings(folder: Path, clips: Iterable[str]) -> StackedEmbeddings:
 
 
 def _read_into(array: NDArray[np.floating], folder: Path, clips: list[str]) -> tuple[dict[int, str], bool]:
-    """Fill the array; returns the rows that could not be filled and why, and whether its type is too coarse."""
+    """Fill the array; returns why some rows could not be filled, and whether the array's type is too coarse."""
     size = array.shape[-1]
     damaged: dict[int, str] = {}
     total, squares, errors = np.zeros(size), np.zeros(size), np.zeros(size)
@@ -152,13 +152,13 @@ def _read_into(array: NDArray[np.floating], folder: Path, clips: list[str]) -> t
                 errors += np.square(error, dtype=np.float64).sum(axis=0)
     n = max((len(clips) - len(damaged)) * array.shape[1], 1)
     variance = np.maximum(squares / n - np.square(total / n), 0)
-    # A constant dimension says nothing, rounded or not; its variance is what summation leaves.
+    # A constant dimension is no loss, rounded or not; the threshold is the variance that summation leaves.
     varies = variance > 1e-10 * squares / n
     return damaged, bool((errors[varies] / n > MAX_ROUNDING**2 * variance[varies]).any())
 
 
 def _read_finite(path: Path) -> NDArray[np.float32] | str:
-    """Read an embedding, or say why it is of no use."""
+    """Read an embedding, or return why it cannot be used."""
     try:
         embedding, _ = read_embedding(path)
     except InputError as error:
@@ -171,8 +171,8 @@ def _skip(clip: str, reason: str, skipped: list[dict[str, str]]) -> None:
     skipped.append({"recording": clip, "reason": reason})
 
 
-def _members(path: Path, *names: str) -> list[NDArray]:
-    """Some arrays of an embedding file; the others are not read."""
+def _members(path: Path, *names: str) -> list[NDArray[Any]]:
+    """Read some arrays of an embedding file."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return [file[name] for name in names]

@@ -1,7 +1,7 @@
-"""What the readers of data sets with fixed folds share: a table of clips, and which of them are there.
+"""Tables of clips, as the data sets with fixed folds have them.
 
-Every such reader returns a row a clip, sorted by file name, with at least `filename`, `path`, `fold` (a
-whole number) and `category` (the name of its class).
+Every reader returns one row per clip, sorted by file name, with at least `filename`, `path`, `fold` (a whole number)
+and `category` (the name of its class).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from l3embedding.data.tables import read_table
 from l3embedding.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -22,24 +23,15 @@ def read_clip_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
     Parameters
     ----------
-    path
-        The file.
     columns
         Column of the file to its name in the result, among them `filename`, `fold` and `category`.
 
     Raises
     ------
     InputError
-        The table is missing, malformed, lacks a column, or a row lacks a value or has no fold (the row
-        is named), or names a clip twice.
+        The table is missing, malformed or lacks a column; or a row lacks a value, has no fold or repeats a clip.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"The table {path} cannot be read: {error}") from None
-    if missing := [column for column in columns if column not in table]:
-        raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}.")
-    table = table[list(columns)].rename(columns=dict(columns))
+    table = read_table(path, columns)[list(columns)].rename(columns=dict(columns))
     folds = pd.to_numeric(table["fold"], errors="coerce")
     for bad, reason in (
         (folds.isna() | (folds % 1 != 0), "has no whole number as its fold"),
@@ -52,21 +44,12 @@ def read_clip_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
 
 def keep_present(table: pd.DataFrame, source: Path, folder: Path) -> pd.DataFrame:
-    """Keep the clips whose `path` is a file, and name the others.
-
-    Parameters
-    ----------
-    table
-        With the columns `filename` and `path`.
-    source
-        The table's file, for the messages.
-    folder
-        Where the audio was looked for.
+    """Keep the clips whose `path` is a file, and warn of the others; `source` and `folder` are for the messages.
 
     Raises
     ------
     InputError
-        Not one is there.
+        All are missing.
     """
     there = table["path"].map(Path.is_file)
     if not there.any():

@@ -1,7 +1,7 @@
-"""The downstream data sets: what each is called, where its files are to be had, and who reads its folder.
+"""The downstream data sets: titles, files to download, and readers.
 
-A new data set is an entry of `DATASETS` and a reader; the setting `dataset.name` and everything else follow.
-The table is light to import: a reader is named, and imported when it is first used.
+A new data set is an entry of `DATASETS` and a reader; the setting `dataset.name` and everything else follow. The
+module is light to import: a reader is named, and imported when it is first used.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ if typing.TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a data set: an archive, if its name ends as one's.
+    """A file of a data set, to download.
 
     Attributes
     ----------
-    url
-        Where it is to be had.
     checksum
         `md5:...`.
     drifts
-        Why another content need not be a fault; empty if it is one.
+        Why the checksum may change without a fault; empty if it may not.
     """
 
     url: str
@@ -35,7 +33,7 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """Its file name, unlike any other of its data set."""
+        """Its file name, unique in the data set."""
         return self.url.rpartition("/")[2]
 
     @property
@@ -50,16 +48,12 @@ class Dataset:
 
     Attributes
     ----------
-    title, licence
-        For people.
-    files
-        What it is made of.
     top
-        Folder within the archives that everything lies in, and that is left out; empty if there is none.
+        Top folder of the archives, which is stripped; empty if there is none.
     clips
-        How many clips it has in full.
+        Number of clips of the complete data set.
     download_gb, unpacked_gb
-        Its size, about.
+        Approximate sizes.
     reader
         `module:function`, see `read`.
     has_folds
@@ -140,7 +134,7 @@ DATASETS = {
             RemoteFile(
                 "https://github.com/karoldvl/ESC-50/archive/master.zip",
                 "md5:7771e4b9d86d0945acce719c7a59305a",
-                drifts="GitHub makes this archive anew from the branch as it is",
+                drifts="GitHub creates this archive from the current state of the branch",
             ),
         ),
         top="ESC-50-master",

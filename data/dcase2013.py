@@ -1,8 +1,7 @@
 """The scenes of DCASE 2013: `scenes_stereo/CLASSnn.wav`, ten classes of ten recordings of 30 s.
 
-There is no table: a file's class is its name without the number. Nor are there folds, so these are ours:
-five, stratified and always the same, by the number of the recording. Recordings 1 and 6 of each class are
-fold 1, 2 and 7 fold 2, and so on.
+The data set has no table: a file's class is its name without the number. It has no folds either, so five stratified
+ones are defined here by the number of the recording: 1 and 6 of each class are fold 1, 2 and 7 fold 2, and so on.
 
 References
 ----------
@@ -26,16 +25,12 @@ _NAME = re.compile(r"([a-z]+)(\d+)\.wav")
 
 
 def read_dcase2013(root: str | os.PathLike[str]) -> pd.DataFrame:
-    """List the clips in `root/scenes_stereo`, or in `root` itself.
-
-    Returns
-    -------
-    A row a clip, sorted by file name: `filename`, `path`, `fold` (1 to 5), `category`.
+    """List the clips in `root/scenes_stereo`, or in `root` itself, as `l3embedding.data.clip_tables` describes.
 
     Raises
     ------
     InputError
-        The folder is missing or holds no clip, or a file is not named as the data set's are.
+        The folder is missing or holds no clip, or a file's name is not class and number.
     """
     folder = Path(root) / SCENES if (Path(root) / SCENES).is_dir() else Path(root)
     paths = sorted(path for path in folder.glob("*.wav") if not path.name.startswith("."))

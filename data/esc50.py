@@ -16,17 +16,12 @@ from l3embedding.data.clip_tables import keep_present, read_clip_table
 
 
 def read_esc50(root: str | os.PathLike[str]) -> pd.DataFrame:
-    """List the clips.
-
-    Returns
-    -------
-    A row a clip, sorted by file name: `filename`, `path`, `fold`, `target`, `category`. Clips whose
-    audio is missing are named in a warning and left out.
+    """List the clips whose audio is there, as `l3embedding.data.clip_tables` describes.
 
     Raises
     ------
     InputError
-        The table is missing, malformed or lacks a column, or no clip is there.
+        The table is missing, malformed or lacks a column, or no audio is there.
     """
     path, audio = Path(root) / "meta" / "esc50.csv", Path(root) / "audio"
     table = read_clip_table(path, {name: name for name in ("filename", "fold", "target", "category")})

@@ -1,7 +1,4 @@
-"""Timestamps seen on a sensor's own clock and calendar.
-
-Timestamps are Unix seconds in UTC; NaN says that a recording is undated.
-"""
+"""Timestamps in a sensor's local time. Timestamps are Unix seconds; that of an undated recording is NaN."""
 
 from __future__ import annotations
 
@@ -15,14 +12,7 @@ from l3embedding.utils.errors import InputError
 
 
 def local_time(timestamps: NDArray[np.float64], time_zone: str) -> pd.DatetimeIndex:
-    """Convert Unix seconds to local wall-clock time; undated ones become NaT.
-
-    Parameters
-    ----------
-    timestamps
-        float64 `[n]`, s, UTC.
-    time_zone
-        An IANA name such as `America/New_York`; its daylight saving is honoured.
+    """Convert Unix seconds float64 `[n]` to the time of an IANA zone such as `America/New_York`; NaN becomes NaT.
 
     Raises
     ------
@@ -33,5 +23,5 @@ def local_time(timestamps: NDArray[np.float64], time_zone: str) -> pd.DatetimeIn
         zone = ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError):
         raise InputError(f"Time zone {time_zone!r} is not known; give an IANA name such as America/New_York.") from None
-    # Whole seconds suffice for calendars, and keep NaN out of integer nanoseconds.
+    # Whole seconds suffice for calendars, and avoid the conversion of NaN to integer nanoseconds.
     return pd.to_datetime(np.floor(timestamps), unit="s", utc=True).tz_convert(zone)

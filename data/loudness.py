@@ -1,10 +1,13 @@
-"""How loud a frame is, and how loud that is for its sensor at that time of day.
+"""A-weighted levels of frames, and their relevance: how loud a frame is for its sensor at that time of day.
 
-Levels are A-weighted, in dB. Without a calibrated sound level meter they are relative to full
-scale, which is all that *relevance* needs: it ranks a frame among its neighbours in time.
+Without a calibrated sound level meter, levels are relative to full scale. That suffices for relevance, which ranks a
+frame among its neighbours in time.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,25 +50,22 @@ def frame_levels(
 ) -> NDArray[np.float32]:
     """Measure the A-weighted level of each frame of a recording.
 
-    The recording is weighted as a whole, its mean square is taken over blocks of 1/8 s, and a
-    frame's level is the mean of the dB values of the blocks that begin in it, rounded to 0.01 dB
-    as the authors do.
+    The recording is weighted as a whole, and its mean square computed in blocks of 1/8 s. A frame's level is the
+    mean of the dB values of its blocks, rounded to 0.01 dB as by the authors.
 
     Parameters
     ----------
     audio
         float32 `[n]` in [-1, 1].
-    sample_rate
-        Hz.
     frame_length, hop_length
-        In samples, as for `l3embedding.data.audio.frame_audio` with neither centring nor padding at the end.
+        In samples, as for `l3embedding.data.audio.frame_audio` without centring or padding.
 
     Returns
     -------
-    float32 `[n_frames]`, dB(A) relative to a full-scale square wave, not below -120.
+    float32 `[n_frames]`, dB(A) relative to a full-scale square wave, at least -120.
     """
     size = next_fast_len(len(audio), real=True)
-    spectrum = rfft(audio, size) * a_weighting(rfftfreq(size, 1 / sample_rate)).astype(np.float32)
+    spectrum = rfft(audio, size) * _gains(size, sample_rate)
     power = np.square(irfft(spectrum, size)[: len(audio)])
     block = round(BLOCK_S * sample_rate)
     levels = [
@@ -75,17 +75,14 @@ def frame_levels(
     return np.round(np.asarray(levels), 2).astype(np.float32)
 
 
-def calibrate(levels: NDArray[np.float32], spl: float) -> NDArray[np.float32]:
-    """Shift relative levels so that their energy mean is a measured one.
+@lru_cache(maxsize=8)  # recordings tend to be equally long, and the gains take longer than the transform
+def _gains(size: int, sample_rate: int) -> NDArray[np.float32]:
+    return a_weighting(rfftfreq(size, 1 / sample_rate)).astype(np.float32)
 
-    Parameters
-    ----------
-    levels
-        float32 `[n_frames]`, dB, relative.
-    spl
-        The recording's equivalent level from a calibrated meter, dBA.
-    """
-    equivalent = _decibel(np.mean(10.0 ** (levels.astype(np.float64) / 10)))
+
+def calibrate(levels: NDArray[np.float32], spl: float) -> NDArray[np.float32]:
+    """Shift relative levels `[n_frames]` so that their energy mean is the measured `spl`, dBA."""
+    equivalent = _decibel(np.mean(10.0 ** (levels.astype(np.float64) / 10), keepdims=True))
     return np.round(levels + (spl - equivalent), 2).astype(np.float32)
 
 
@@ -101,27 +98,23 @@ def relevance(
     timestamps
         float64 `[n]`, Unix seconds; undated frames (NaN) form a window of their own.
     time_zone
-        IANA name; windows begin at even hours of the sensor's wall clock.
+        IANA name; windows begin at even hours of local time.
 
     Returns
     -------
     float32 `[n]` in (0, 1]: the `min` rank divided by the number of frames in the window.
     """
     local = local_time(timestamps, time_zone)
-    # The date stands for the authors' (week, weekday); -1 gathers what is undated.
+    # Dates, where the authors have (week, weekday); -1 collects undated frames.
     window = np.where(
         local.isna(), -1, (local.year * 366 + local.day_of_year) * 24 // WINDOW_HOURS + local.hour // WINDOW_HOURS
     )
+    order = np.argsort(window, kind="stable")
     result = np.empty(len(levels), np.float32)
-    for members in _groups(window):
+    for members in np.split(order, np.flatnonzero(np.diff(window[order])) + 1):
         result[members] = rankdata(levels[members], method="min") / len(members)
     return result
 
 
-def _groups(labels: NDArray) -> list[NDArray[np.int64]]:
-    order = np.argsort(labels, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if len(labels) else []
-
-
-def _decibel(power: NDArray | float) -> NDArray:
+def _decibel(power: NDArray[Any]) -> NDArray[Any]:
     return 10 * np.log10(np.maximum(power, 10 ** (_FLOOR_DB / 10)))

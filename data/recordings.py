@@ -1,13 +1,12 @@
-"""Which recordings there are, which sensor made them, and when.
+"""Lists of recordings, with sensor and time.
 
-Three layouts are read, recognised by what lies in the folder:
+Three layouts are read, recognised by the folder's content:
 
-- `recordings.csv` with the columns `path` (relative to the folder), `sensor`, `timestamp` (Unix
-  seconds or ISO 8601, UTC unless it says otherwise) and, optionally, `spl` (dBA, the
-  recording's mean level as a calibrated meter gave it).
+- `recordings.csv` with the columns `path` (relative to the folder), `sensor`, `timestamp` (Unix seconds or ISO 8601,
+  UTC by default) and, optionally, `spl` (dBA, the recording's mean level from a calibrated meter).
 - `meta/esc50.csv` and `audio/`, the layout of ESC-50; each fold counts as a sensor.
-- A folder a sensor: `SENSOR/*.wav|flac|ogg`. A time in the file name (`20190314T153000` or
-  ten digits of Unix seconds) dates the recording; otherwise it is undated.
+- One folder per sensor: `SENSOR/*.wav|flac|ogg`. A time in the file name (`20190314T153000` or ten digits of Unix
+  seconds) dates the recording; otherwise it is undated.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from l3embedding.data.audio import AUDIO_SUFFIXES
 from l3embedding.data.esc50 import read_esc50
+from l3embedding.data.tables import read_table
 from l3embedding.utils.errors import InputError
 
 _CALENDAR_TIME = re.compile(r"(?<!\d)(\d{8})[T_-]?(\d{6})(?!\d)")
@@ -40,7 +39,7 @@ class Recording:
     sensor
         Name of the sensor; it becomes part of a shard's file name.
     timestamp
-        Unix seconds of the first sample, UTC; NaN if undated.
+        Unix seconds of the first sample; NaN if undated.
     spl
         Mean level in dBA as measured by a calibrated meter, or None.
     """
@@ -65,12 +64,13 @@ def list_recordings(root: str | os.PathLike[str]) -> list[Recording]:
     if (root / "recordings.csv").is_file():
         recordings = _from_table(root)
     elif (root / "meta" / "esc50.csv").is_file():
-        recordings = [Recording(Path(clip.path), f"fold-{clip.fold}") for clip in read_esc50(root).itertuples()]
+        clips = read_esc50(root)
+        recordings = [Recording(path, f"fold-{fold}") for path, fold in zip(clips["path"], clips["fold"], strict=True)]
     else:
         recordings = _from_sensor_folders(root)
     if not recordings:
         raise InputError(
-            f"{root} holds no recordings: it needs a folder a sensor with "
+            f"{root} holds no recordings: it needs one folder per sensor with "
             f"{', '.join(sorted(AUDIO_SUFFIXES))} files, or a recordings.csv (path, sensor, timestamp)."
         )
     return sorted(recordings, key=lambda r: (r.sensor, np.nan_to_num(r.timestamp, nan=-np.inf), str(r.path)))
@@ -99,7 +99,7 @@ def _time_in_name(stem: str) -> float:
         try:
             return datetime.strptime("".join(match.groups()), "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
         except ValueError:
-            pass  # fourteen digits that are no date
+            pass  # fourteen digits, but no date
     if match := _UNIX_TIME.search(stem):
         return float(match.group(1))
     return float("nan")
@@ -107,12 +107,7 @@ def _time_in_name(stem: str) -> float:
 
 def _from_table(root: Path) -> list[Recording]:
     path = root / "recordings.csv"
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a CSV table: {error}") from None
-    if missing := [name for name in ("path", "sensor", "timestamp") if name not in table]:
-        raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}.")
+    table = read_table(path, ("path", "sensor", "timestamp"), dtype=str, keep_default_na=False)
     if duplicated := table["path"][table["path"].duplicated()].tolist():
         raise InputError(f"{path} lists {duplicated[0]} more than once.")
     spl = table["spl"] if "spl" in table else [""] * len(table)

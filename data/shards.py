@@ -1,29 +1,32 @@
-"""Shards: the HDF5 files in which frames travel from stage to stage.
+"""Shards: the HDF5 files that pass frames from stage to stage.
 
-An *upstream shard* holds the frames of some recordings of one sensor, under the names that the
-authors' own files use:
+An *upstream shard* holds the frames of some recordings of one sensor, under the names of the authors' files:
 
 ==================  ==========================  ====================================================
 `audio`             int16 [n, sample_rate]      one second each, full scale 32768; may be missing
 `l3_embedding`      float32 [n, D]              the teacher's embedding
 `timestamp`         float64 [n]                 Unix seconds of the first sample; NaN if undated
 `spl`               float32 [n]                 level, dBA
-`relevance`         float32 [n]                 in (0, 1], see `l3embedding.data.loudness.relevance`
 `recording`         int32 [n]                   row of `recording_path`
 `recording_path`    str [m]                     the recordings
+`skipped`           str [k, 2]                  recordings that could not be decoded, and why
 ==================  ==========================  ====================================================
 
-Its attributes say the sensor, the rate, the hop, which teacher and the hash of its weights.
+Attributes: the sensor, rate, hop, the teacher's name and the hash of its weights. Stage 01 needs `timestamp` and
+`spl`; a file without `spl` may hold `relevance` instead, float32 [n] in (0, 1].
 
-A *reduced shard* has the same file name, and one dataset, named by the embedding key, with
-phi(teacher(x)) for the same rows.
+A *reduced shard* has the same file name and one dataset, phi(teacher(x)) for the same rows. The dataset is
+named by the embedding key, e.g. `pca_ndata=500000_emb=128_kernel=linear`.
+
+A *sample* is the file of a sensor, SENSOR.h5: `l3_embedding`, `timestamp` and `relevance` of the sampled frames,
+and `row` int64 [m], which of the sensor's training frames they are.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from l3embedding.data.loudness import relevance
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
 
@@ -46,9 +50,9 @@ class Frames:
     embedding: NDArray[np.float32]
     timestamp: NDArray[np.float64]
     spl: NDArray[np.float32]
-    relevance: NDArray[np.float32]
     recording: NDArray[np.int32]
     recording_path: list[str]
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
 def write_upstream_shard(path: str | os.PathLike[str], frames: Frames, attributes: Mapping[str, Any]) -> None:
@@ -59,26 +63,25 @@ def write_upstream_shard(path: str | os.PathLike[str], frames: Frames, attribute
         file[TEACHER_KEY] = frames.embedding
         file["timestamp"] = frames.timestamp
         file["spl"] = frames.spl
-        file["relevance"] = frames.relevance
         file["recording"] = frames.recording
         file.create_dataset("recording_path", data=frames.recording_path, dtype=h5py.string_dtype())
+        if frames.skipped:
+            # A dataset, since HDF5 limits an attribute to 64 kB.
+            file.create_dataset("skipped", data=frames.skipped, dtype=h5py.string_dtype())
         file.attrs.update(attributes)
+
+
+def read_skipped(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """Read which recordings of an upstream shard could not be decoded, and why."""
+    with open_shard(path) as file:
+        rows = file["skipped"].asstr()[:] if "skipped" in file else []
+        return [(str(recording), str(reason)) for recording, reason in rows]
 
 
 def write_reduced_shard(
     path: str | os.PathLike[str], key: str, embedding: NDArray[np.float32], attributes: Mapping[str, Any]
 ) -> None:
-    """Write a reduced shard, whole or not at all.
-
-    Parameters
-    ----------
-    key
-        The embedding key, e.g. `pca_ndata=500000_emb=128_kernel=linear`.
-    embedding
-        float32 `[n, d]`.
-    attributes
-        Kept with the file.
-    """
+    """Write a reduced shard, whole or not at all: the embedding float32 `[n, d]` under its key."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file[key] = embedding
         file.attrs.update(attributes)
@@ -90,7 +93,7 @@ def list_shards(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def require_shards(folder: str | os.PathLike[str]) -> list[Path]:
-    """List the shards in `folder`, and refuse an empty or missing folder.
+    """List the shards in `folder`.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
         return {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
 
 
-def read_dataset(path: str | os.PathLike[str], name: str) -> NDArray:
+def read_dataset(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
     """Read one dataset of a shard.
 
     Raises
@@ -121,7 +124,7 @@ def read_dataset(path: str | os.PathLike[str], name: str) -> NDArray:
         return _dataset(file, name)[:]
 
 
-def iterate_dataset(path: str | os.PathLike[str], name: str, rows: int = 8192) -> Iterator[NDArray]:
+def iterate_dataset(path: str | os.PathLike[str], name: str, rows: int = 8192) -> Iterator[NDArray[Any]]:
     """Read one dataset of a shard in chunks of at most `rows` rows."""
     with open_shard(path) as file:
         dataset = _dataset(file, name)
@@ -135,10 +138,10 @@ def dataset_shape(path: str | os.PathLike[str], name: str) -> tuple[int, ...]:
         return _dataset(file, name).shape
 
 
-def map_dataset(path: str | os.PathLike[str], name: str) -> NDArray:
-    """Map one dataset of a shard into memory, so that its rows are read when they are asked for.
+def map_dataset(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
+    """Map one dataset of a shard into memory, so that rows are read when they are needed.
 
-    A dataset in chunks or compressed, which ours are not, is read as a whole.
+    A chunked or compressed dataset, such as other programs may write, is read as a whole.
     """
     with open_shard(path) as file:
         dataset = _dataset(file, name)
@@ -168,31 +171,67 @@ def open_shard(path: str | os.PathLike[str]) -> h5py.File:
         raise InputError(f"{path} cannot be read as a shard: {error}") from None
 
 
+def _has(path: Path, name: str) -> bool:
+    with open_shard(path) as file:
+        return name in file
+
+
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     if name not in file:
         raise InputError(f"{file.filename} has no dataset {name!r}; it has {', '.join(sorted(file)) or 'none'}.")
     return file[name]
 
 
+def shards_by_sensor(audio_dir: str | os.PathLike[str]) -> dict[str, dict[str, list[Path]]]:
+    """Group the upstream shards in `audio_dir` by sensor and split; sensors without training shards are left out.
+
+    Raises
+    ------
+    InputError
+        There are no training shards.
+    """
+    sensors: dict[str, dict[str, list[Path]]] = {}
+    for path in require_shards(Path(audio_dir) / "train"):
+        sensors.setdefault(_sensor(path), {split: [] for split in SPLITS})["train"].append(path)
+    for path in list_shards(Path(audio_dir) / "validate"):
+        if (sensor := _sensor(path)) in sensors:
+            sensors[sensor]["validate"].append(path)
+    return sensors
+
+
+def _sensor(path: Path) -> str:
+    return str(read_attributes(path)["sensor"])
+
+
 class SensorFrames:
-    """All frames of one sensor, over its shards, without their audio.
+    """The training frames of one sensor, over its shards, without their audio.
+
+    Relevance ranks a frame among all frames of its sensor, those of the validation split included.
 
     Attributes
     ----------
     timestamp
         float64 `[n]`.
     relevance
-        float32 `[n]`.
+        float32 `[n]`, as `l3embedding.data.loudness.relevance` computes it.
     """
 
-    def __init__(self, shards: list[Path]) -> None:
-        self._shards = shards
-        self.timestamp: NDArray[np.float64] = np.concatenate([read_dataset(path, "timestamp") for path in shards])
-        self.relevance: NDArray[np.float32] = np.concatenate([read_dataset(path, "relevance") for path in shards])
-        self._ends = np.cumsum([dataset_shape(path, TEACHER_KEY)[0] for path in shards])
+    def __init__(self, train: list[Path], validate: Sequence[Path] = (), time_zone: str = "UTC") -> None:
+        self._shards = train
+        shapes = [dataset_shape(path, TEACHER_KEY) for path in train]
+        self._ends, self._size = np.cumsum([shape[0] for shape in shapes]), shapes[0][1]
+        every = [*train, *validate]
+        timestamp: NDArray[np.float64] = np.concatenate([read_dataset(path, "timestamp") for path in every])
+        self.timestamp = timestamp[: len(self)]
+        self.relevance: NDArray[np.float32]
+        if all(_has(path, "spl") for path in every):
+            spl = np.concatenate([read_dataset(path, "spl") for path in every])
+            self.relevance = relevance(spl, timestamp, time_zone)[: len(self)]
+        else:
+            self.relevance = np.concatenate([read_dataset(path, "relevance") for path in train])
 
     def __len__(self) -> int:
-        return len(self.timestamp)
+        return int(self._ends[-1])
 
     def read_embeddings(self, frames: NDArray[np.int64]) -> NDArray[np.float32]:
         """Read the embeddings float32 `[m, D]` of sorted frames int64 `[m]`.
@@ -200,14 +239,16 @@ class SensorFrames:
         Raises
         ------
         InputError
-            One is not finite; the shard and the row are named.
+            One is not finite; the message names the shard and the row.
         """
-        parts = []
+        parts = [np.empty((0, self._size), np.float32)]
         start = 0
         for path, end in zip(self._shards, self._ends, strict=True):
             rows = frames[(frames >= start) & (frames < end)] - start
             if len(rows):
-                part = _read_rows(path, rows)
+                with open_shard(path) as file:
+                    # One contiguous read, then a choice in memory: far faster than HDF5's own row selection.
+                    part = _dataset(file, TEACHER_KEY)[rows[0] : rows[-1] + 1][rows - rows[0]]
                 if not (finite := np.isfinite(part).all(axis=1)).all():
                     raise InputError(f"{path}, {TEACHER_KEY}: row {rows[int(np.argmin(finite))]} is not finite.")
                 parts.append(part)
@@ -215,25 +256,10 @@ class SensorFrames:
         return np.concatenate(parts)
 
 
-def sensors_in(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
-    """Group the upstream shards in `folder` by sensor."""
-    sensors: dict[str, list[Path]] = {}
-    for path in require_shards(folder):
-        sensors.setdefault(str(read_attributes(path)["sensor"]), []).append(path)
-    return sensors
-
-
 def write_sample(path: str | os.PathLike[str], frames: SensorFrames, rows: NDArray[np.int64]) -> None:
-    """Write the sampled `rows` of a sensor: their embeddings, and which they are."""
+    """Write the sampled `rows` of a sensor, whole or not at all."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file[TEACHER_KEY] = frames.read_embeddings(rows)
         file["row"] = rows
         file["timestamp"] = frames.timestamp[rows]
         file["relevance"] = frames.relevance[rows]
-
-
-def _read_rows(path: Path, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    with open_shard(path) as file:
-        # One contiguous read, then a choice in memory: far faster than HDF5's own row selection.
-        first, last = rows[0], rows[-1] + 1
-        return _dataset(file, TEACHER_KEY)[first:last][rows - first]

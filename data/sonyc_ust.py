@@ -1,8 +1,8 @@
 """SONYC-UST: its taxonomy, its annotations, its clips.
 
-`annotations.csv` has a row for each clip and annotator. Annotator 0 is the agreed ground truth, negative
-numbers are the SONYC team, positive ones volunteers. Presence is 1, 0, or -1 where a row does not say.
-Proximity, of fine tags alone, is near, far, notsure, or -1.
+`annotations.csv` has a row per clip and annotator. Annotator 0 is the agreed ground truth, negative numbers are the
+SONYC team, positive ones volunteers. Presence is 1, 0, or -1 if not annotated. Proximity, of fine tags only, is near,
+far, notsure, or -1.
 
 References
 ----------
@@ -24,6 +24,7 @@ import yaml
 from numpy.typing import NDArray
 
 from l3embedding.data.audio import AUDIO_SUFFIXES
+from l3embedding.data.tables import read_table
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import read_json
 
@@ -34,19 +35,14 @@ logger = logging.getLogger(__name__)
 ANNOTATIONS = "annotations.csv"
 TAXONOMY = "dcase-ust-taxonomy.yaml"
 UNCERTAIN = "X"
-"""Key of the fine tag that says: of this coarse kind, but which is not known."""
+"""Key of the fine tag for sources whose coarse category is known, but not which of its fine tags."""
 
 
 @dataclass(frozen=True)
 class Category:
-    """A coarse category and its fine tags.
+    """A coarse category, e.g. 1 and `engine`, and its fine tags.
 
-    Attributes
-    ----------
-    number, name
-        E.g. 1 and `engine`.
-    fine
-        Key to name, e.g. `{"1": "small-sounding-engine", ..., "X": "engine-of-uncertain-size"}`.
+    They map key to name, e.g. `{"1": "small-sounding-engine", ..., "X": "engine-of-uncertain-size"}`.
     """
 
     number: int
@@ -85,7 +81,7 @@ class Taxonomy:
 
     @property
     def columns(self) -> list[str]:
-        """Columns of all tags: of each category the fine ones, then the uncertain one, then the coarse one."""
+        """Columns of all tags: per category the fine ones, then the uncertain one, then the coarse one."""
         return [
             column
             for category in self.categories
@@ -121,34 +117,28 @@ def read_annotations(path: str | os.PathLike[str], taxonomy: Taxonomy) -> pd.Dat
 
     Returns
     -------
-    A row for each clip and annotator, with at least `split`, `sensor_id`, `audio_filename`, `annotator_id`,
-    and the presence of each tag of the taxonomy under the tag's own column name (int).
+    A row per clip and annotator, with at least `split`, `sensor_id`, `audio_filename`, `annotator_id`, and the
+    presence of each tag of the taxonomy in a column named as the tag (int).
 
     Raises
     ------
     InputError
         The file is missing, lacks a column, or holds a presence that is not 1, 0 or -1.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"The annotations {path} cannot be read: {error}") from None
     presence = {f"{column}_presence": column for column in taxonomy.columns}
-    needed = ["split", "sensor_id", "audio_filename", "annotator_id", *presence]
-    if missing := [column for column in needed if column not in table]:
-        raise InputError(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}.")
+    table = read_table(path, ["split", "sensor_id", "audio_filename", "annotator_id", *presence])
     values = table[list(presence)]
-    # A word makes text of its whole column; the other rows are not to blame.
+    # One word turns its whole column into text; only its own row is wrong.
     wrong = ~np.isin(values.apply(pd.to_numeric, errors="coerce"), (-1, 0, 1))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
-        name = list(presence)[column]
-        raise InputError(f"{path}, line {row + 2}: {name} is {values.iat[row, column]}; presence is 1, 0 or -1.")
+        name, value = list(presence)[column], str(values.iat[row, column])
+        raise InputError(f"{path}, line {row + 2}: {name} is {value}; presence is 1, 0 or -1.")
     return table.rename(columns=presence).astype(dict.fromkeys(presence.values(), int))
 
 
 def ground_truth(annotations: pd.DataFrame, taxonomy: Taxonomy, split: str = "validate") -> pd.DataFrame:
-    """The verified tags of a split: a row a clip, sorted by file name, a 0/1 column for each tag.
+    """The verified tags of a split: one row per clip, sorted by file name, and a 0/1 column per tag.
 
     Raises
     ------
@@ -162,30 +152,26 @@ def ground_truth(annotations: pd.DataFrame, taxonomy: Taxonomy, split: str = "va
     truth = verified.set_index("audio_filename")[taxonomy.columns].sort_index()
     if truth.index.has_duplicates:
         raise InputError(f"{truth.index[truth.index.duplicated()][0]} has two rows of annotator 0.")
-    if (unsaid := (truth == -1).any(axis=1)).any():
-        raise InputError(f"{truth.index[unsaid][0]}: a tag of annotator 0 is -1; verified tags are 0 or 1.")
+    if (missing := (truth == -1).any(axis=1)).any():
+        raise InputError(f"{truth.index[missing][0]}: a tag of annotator 0 is -1; verified tags are 0 or 1.")
     return truth
 
 
 def training_targets(
     annotations: pd.DataFrame, columns: list[str], split: str = "train", target_mode: TargetMode = "any"
 ) -> pd.DataFrame:
-    """Targets by minority vote: present if annotator 0 says so, else if any annotator does.
+    """Targets by minority vote: present if annotator 0 labels it so, or, for clips without, if any annotator does.
 
     Parameters
     ----------
-    annotations
-        As `read_annotations` returns them.
     columns
         The tags.
-    split
-        Whose clips.
     target_mode
-        `any`: as above; `verified`: only the clips that annotator 0 has seen.
+        `any`: as above; `verified`: only the clips that annotator 0 labelled.
 
     Returns
     -------
-    A row a clip, sorted by file name; a 0/1 column for each of `columns`.
+    One row per clip of the split, sorted by file name; a 0/1 column for each of `columns`.
 
     Raises
     ------
@@ -209,26 +195,17 @@ def training_targets(
 
 
 def unlabelled(annotations: pd.DataFrame, clips: pd.Index, columns: list[str]) -> NDArray[np.bool_]:
-    """Say of each clip and tag whether nobody labelled it (all rows are -1), bool `[clips, columns]`."""
-    said = annotations.set_index("audio_filename")[columns].ge(0).groupby(level=0).any()
-    return ~said.loc[clips].to_numpy(bool)
+    """Whether no annotator labelled a tag of a clip (all rows are -1), bool `[clips, columns]`."""
+    labelled = annotations.set_index("audio_filename")[columns].ge(0).groupby(level=0).any()
+    return ~labelled.loc[clips].to_numpy(bool)
 
 
 def proximities(annotations: pd.DataFrame, clips: pd.Index, columns: list[str]) -> pd.DataFrame | None:
-    """How near the source of each fine tag is: what most of those who hear it say.
-
-    Parameters
-    ----------
-    annotations
-        As `read_annotations` returns them.
-    clips
-        File names.
-    columns
-        Fine tags.
+    """Proximity of the source of each fine tag, by majority of the annotators who labelled it present.
 
     Returns
     -------
-    A row a clip: `near`, `far`, or an empty string where neither has the majority over the other and over
+    One row per clip: `near`, `far`, or an empty string where neither has more votes than the other and than
     `notsure`. None if the annotations have no proximity at all.
     """
     there = [column for column in columns if f"{column}_proximity" in annotations]
@@ -237,8 +214,8 @@ def proximities(annotations: pd.DataFrame, clips: pd.Index, columns: list[str]) 
     rows = annotations[annotations["audio_filename"].isin(clips)].set_index("audio_filename")
     table = pd.DataFrame("", clips, columns)
     for column in there:
-        said = rows.loc[rows[column] == 1, f"{column}_proximity"]
-        votes = pd.DataFrame({word: (said == word).groupby(level=0).sum() for word in ("near", "far", "notsure")})
+        answers = rows.loc[rows[column] == 1, f"{column}_proximity"]
+        votes = pd.DataFrame({word: (answers == word).groupby(level=0).sum() for word in ("near", "far", "notsure")})
         for word in ("near", "far"):
             most = votes[word] > votes.drop(columns=word).max(axis=1)
             table.loc[votes.index[most], column] = word
@@ -250,8 +227,6 @@ def apply_splits(annotations: pd.DataFrame, path: str | os.PathLike[str]) -> pd.
 
     Parameters
     ----------
-    annotations
-        As `read_annotations` returns them.
     path
         A CSV table with the columns `split` and `audio_filename`, or `split` and `sensor_id`; or a JSON
         mapping of file names to splits.
@@ -263,8 +238,7 @@ def apply_splits(annotations: pd.DataFrame, path: str | os.PathLike[str]) -> pd.
     Raises
     ------
     InputError
-        The file is malformed, names a clip or sensor that the annotations do not have, or puts one into
-        two splits.
+        The file is malformed, or names a clip or sensor that the annotations do not have, or one twice.
     """
     key, splits = _read_splits(Path(path))
     if splits.index.has_duplicates:
@@ -278,16 +252,13 @@ def apply_splits(annotations: pd.DataFrame, path: str | os.PathLike[str]) -> pd.
 
 
 def _read_splits(path: Path) -> tuple[str, pd.Series]:
-    """The column that a split file speaks of, and the split of each of its values."""
+    """The column that a split file refers to, and the split of each of its values."""
     if path.suffix.lower() == ".json":
         content = read_json(path)
         if not isinstance(content, dict):
             raise InputError(f"{path} must map file names to splits.")
         return "audio_filename", pd.Series(content, dtype=str)
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"The splits {path} cannot be read: {error}") from None
+    table = read_table(path, (), dtype=str)
     key = next((name for name in ("audio_filename", "sensor_id") if name in table), None)
     if key is None or "split" not in table:
         raise InputError(f"{path} needs the column split, and audio_filename or sensor_id.")
@@ -295,7 +266,7 @@ def _read_splits(path: Path) -> tuple[str, pd.Series]:
 
 
 def clip_context(annotations: pd.DataFrame, clips: pd.Index) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Where and when each clip was recorded, as the baseline of DCASE 2020 task 5 takes it.
+    """Place and time of each clip, as the input of the baseline of DCASE 2020 task 5.
 
     Returns
     -------
@@ -307,7 +278,7 @@ def clip_context(annotations: pd.DataFrame, clips: pd.Index) -> tuple[NDArray[np
     Raises
     ------
     InputError
-        A column is missing, or holds something else.
+        A column is missing, or a value invalid.
     """
     sizes = {"week": 52, "day": 7, "hour": 24}
     needed = ["latitude", "longitude", *sizes]
@@ -337,19 +308,17 @@ def read_sonyc_ust(root: Path) -> pd.DataFrame:
 
 
 def find_clips(root: str | os.PathLike[str], names: list[str]) -> dict[str, Path]:
-    """Find clips by file name in the data set's folder, wherever they were unpacked below it.
-
-    Clips that are not there are named in a warning and left out.
+    """Find clips by file name anywhere below the data set's folder; missing ones are left out with a warning.
 
     Raises
     ------
     InputError
-        Not one is there.
+        All are missing.
     """
     found = {path.name: path for path in Path(root).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES}
     clips = {name: found[name] for name in sorted(set(names)) if name in found}
     if not clips:
-        raise InputError(f"Not one annotated clip lies below {root}; unpack the audio there.")
+        raise InputError(f"Not one annotated clip is below {root}; unpack the audio there.")
     for name in sorted(set(names) - clips.keys()):
         logger.warning("skipped: the annotated clip %s is not below %s", name, root)
     return clips

@@ -1,13 +1,13 @@
-"""Synthetic urban sound sources: one simple physical picture for each coarse category of SONYC-UST.
+"""Synthetic urban sound sources: a simple physical model for each coarse category of SONYC-UST.
 
-Each source is a function of a generator, a number of samples and a rate in Hz, and returns float32
-`[n]` of unit peak. They are caricatures with natural variation: enough to tell classes apart by ear and
-by spectrum, and to let them overlap a little.
+Each source is a function of a generator, a number of samples and a rate in Hz, and returns float32 `[n]` of unit
+peak. They are caricatures with natural variation, distinct enough to be classified, with a little overlap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def engine(rng: np.random.Generator, n: int, rate: int) -> NDArray[np.float32]:
 
 
 def machinery_impact(rng: np.random.Generator, n: int, rate: int) -> NDArray[np.float32]:
-    """A jackhammer or rock drill: ten to thirty strikes a second on something that rings."""
+    """A jackhammer or rock drill: ten to thirty strikes per second on something that rings."""
     strikes = _pulses(rng, n, rate, rng.uniform(9, 28), jitter=0.03)
     noise = _ring(strikes * rng.normal(size=n), rate, rng.uniform(900, 2500), 0.012)
     return _peak(noise + 0.5 * _ring(strikes, rate, rng.uniform(120, 300), 0.02))
@@ -48,7 +48,7 @@ def non_machinery_impact(rng: np.random.Generator, n: int, rate: int) -> NDArray
     strikes = np.zeros(n)
     strikes[rng.integers(0, n, max(1, round(rng.uniform(0.5, 1.6) * n / rate)))] = rng.uniform(0.4, 1)
     modes = rng.uniform(250, 3300, 4)
-    return _peak(sum(_ring(strikes, rate, mode, rng.uniform(0.05, 0.25)) for mode in modes))
+    return _peak(np.sum([_ring(strikes, rate, mode, rng.uniform(0.05, 0.25)) for mode in modes], axis=0))
 
 
 def powered_saw(rng: np.random.Generator, n: int, rate: int) -> NDArray[np.float32]:
@@ -130,18 +130,18 @@ SOURCES: dict[str, Source] = {
 """Coarse category of SONYC-UST to its source."""
 
 
-def _peak(sound: NDArray) -> NDArray[np.float32]:
+def _peak(sound: NDArray[Any]) -> NDArray[np.float32]:
     return (sound / max(np.abs(sound).max(), 1e-9)).astype(np.float32)
 
 
 def _wander(rng: np.random.Generator, n: int, rate: int, speed: float) -> NDArray[np.float64]:
-    """A smooth random course in about [-1, 1] that turns `speed` times a second."""
+    """A smooth random curve in about [-1, 1] with `speed` knots per second."""
     knots = rng.uniform(-1, 1, max(2, round(speed * n / rate) + 2))
     return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots)
 
 
-def _harmonics(frequency: NDArray, rate: int, gains: NDArray) -> NDArray[np.float64]:
-    """Sum of sines at multiples of a course of frequencies, those above the Nyquist rate left out."""
+def _harmonics(frequency: NDArray[Any], rate: int, gains: NDArray[Any]) -> NDArray[np.float64]:
+    """Sum of sines at multiples of a varying frequency, without those above the Nyquist rate."""
     fundamental = np.exp(2j * np.pi * np.cumsum(frequency) / rate)
     audible = gains[: int(rate / 2 / np.max(frequency))]
     # Horner's scheme: the k-th harmonic is the k-th power of the first.
@@ -161,16 +161,16 @@ def _pulses(rng: np.random.Generator, n: int, rate: int, per_second: float, jitt
     return lfilter([1.0], [1.0, -np.exp(-1 / (0.008 * rate))], pulses)
 
 
-def _ring(strikes: NDArray, rate: int, frequency: float, decay: float) -> NDArray[np.float64]:
+def _ring(strikes: NDArray[Any], rate: int, frequency: float, decay: float) -> NDArray[np.float64]:
     """A damped mode of `frequency` Hz that dies away in `decay` seconds."""
     radius = np.exp(-1 / (decay * rate))
     return lfilter([1 - radius], [1, -2 * radius * np.cos(2 * np.pi * frequency / rate), radius**2], strikes)
 
 
-def _resonate(sound: NDArray, rate: int, frequency: float, width: float) -> NDArray[np.float64]:
+def _resonate(sound: NDArray[Any], rate: int, frequency: float, width: float) -> NDArray[np.float64]:
     low, high = max(frequency - width, 30), min(frequency + width, 0.49 * rate)
     return sosfilt(butter(1, (low, high), "bandpass", fs=rate, output="sos"), sound)
 
 
-def _gate(time: NDArray, period: float, duty: float) -> NDArray[np.float64]:
+def _gate(time: NDArray[Any], period: float, duty: float) -> NDArray[np.float64]:
     return (time % period < duty * period).astype(float)

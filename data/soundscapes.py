@@ -1,10 +1,10 @@
-"""A small synthetic street, for where there are no recordings: never to be taken for the real one.
+"""A small synthetic street, to run the chain without recordings; results on it say nothing about real streets.
 
 `upstream/`    unlabelled recordings of a few sensors over several days, with `recordings.csv`
-`sonyc_ust/`   annotated clips of other sensors, in the form of SONYC-UST: several volunteers a training
-               clip who do not quite agree, and verified validation clips
+`sonyc_ust/`   annotated clips of other sensors, in the form of SONYC-UST: three volunteers per training clip, who
+               do not quite agree, and verified validation clips
 
-Every file has a random generator of its own, so that what is there already need not be made again.
+Every file has a random generator of its own, so that an interrupted synthesis makes only the missing files.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from scipy.signal import butter, sosfilt
 
 from l3embedding.data.sonyc_ust import ANNOTATIONS, TAXONOMY, Taxonomy, read_taxonomy
 from l3embedding.data.sound_sources import SOURCES, colored_noise
+from l3embedding.settings import StreetSettings
 from l3embedding.utils.files import atomic_path, write_text
 
 UPSTREAM = "upstream"
@@ -35,7 +36,7 @@ _FIRST_MONDAY = 1_552_276_800.0
 _DAY_S = 86_400.0
 _PREVALENCE = dict(zip(SOURCES, (0.45, 0.3, 0.25, 0.25, 0.35, 0.25, 0.45, 0.25), strict=True))
 _HIT, _FALSE_ALARM = 0.85, 0.04
-"""How often a volunteer hears what is there, and what is not."""
+"""Probability that a volunteer labels a source that is present, and one that is not."""
 
 _TAXONOMY = {
     "engine": "small-sounding-engine medium-sounding-engine large-sounding-engine X:engine-of-uncertain-size",
@@ -51,18 +52,6 @@ _TAXONOMY = {
 
 
 @dataclass(frozen=True)
-class StreetSizes:
-    """How large the street is; durations in seconds."""
-
-    sensors: int
-    recordings: int
-    recording_s: float
-    train_clips: int
-    validate_clips: int
-    clip_s: float
-
-
-@dataclass(frozen=True)
 class Event:
     """A source in a clip: its coarse category, the key of its fine tag, and whether it is near."""
 
@@ -71,10 +60,10 @@ class Event:
     near: bool
 
 
-def synthesize_street(folder: Path, sizes: StreetSizes, random_state: int) -> None:
-    """Make the street in `folder`; files that are there already are left alone."""
-    _write_upstream(folder / UPSTREAM, sizes, random_state)
-    _write_sonyc_ust(folder / SONYC_UST, sizes, random_state)
+def synthesize_street(folder: Path, street: StreetSettings, random_state: int) -> None:
+    """Synthesise the street into `folder`; existing files are kept."""
+    _write_upstream(folder / UPSTREAM, street, random_state)
+    _write_sonyc_ust(folder / SONYC_UST, street, random_state)
 
 
 def soundscape(events: list[Event], seconds: float, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -84,7 +73,7 @@ def soundscape(events: list[Event], seconds: float, rng: np.random.Generator) ->
     for event in events:
         sound = SOURCES[event.category](rng, n, SAMPLE_RATE)
         if not event.near:
-            # Air and corners take the treble, distance the level.
+            # Distance attenuates, treble above all.
             cutoff = rng.uniform(1200, 2500)
             sound = sosfilt(butter(2, cutoff, fs=SAMPLE_RATE, output="sos"), sound)
         level = rng.uniform(0.25, 0.6) if event.near else rng.uniform(0.05, 0.15)
@@ -92,39 +81,39 @@ def soundscape(events: list[Event], seconds: float, rng: np.random.Generator) ->
     return np.clip(mixture, -1, 1).astype(np.float32)
 
 
-def _write_upstream(folder: Path, sizes: StreetSizes, random_state: int) -> None:
+def _write_upstream(folder: Path, street: StreetSettings, random_state: int) -> None:
     rows = []
-    for sensor in (f"street-{index:02d}" for index in range(sizes.sensors)):
-        for index in range(sizes.recordings):
+    for sensor in (f"street-{index:02d}" for index in range(street.sensors)):
+        for index in range(street.recordings):
             rng = _rng(random_state, "upstream", sensor, index)
-            # Spread over a week, at hours of the sensor's own choosing.
+            # Spread over a week, at random hours.
             day, hour = index % 7, rng.integers(0, 24)
             timestamp = _FIRST_MONDAY + day * _DAY_S + hour * 3600 + rng.integers(0, 3600)
             name = f"{sensor}/{sensor}_{index:04d}.wav"
             busy = 2.2 if 7 <= hour < 21 else 1.0
             events = _draw_events({category: busy * p / 2.2 for category, p in _PREVALENCE.items()}, rng)
-            _write_clip(folder / name, events, sizes.recording_s, rng)
+            _write_clip(folder / name, events, street.recording_s, rng)
             rows.append({"path": name, "sensor": sensor, "timestamp": timestamp})
     with atomic_path(folder / "recordings.csv") as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
 
 
-def _write_sonyc_ust(folder: Path, sizes: StreetSizes, random_state: int) -> None:
+def _write_sonyc_ust(folder: Path, street: StreetSettings, random_state: int) -> None:
     numbered = {number: name for number, name in enumerate(_TAXONOMY, start=1)}
     fine = {number: _fine_tags(_TAXONOMY[name]) for number, name in numbered.items()}
     write_text(folder / TAXONOMY, yaml.safe_dump({"coarse": numbered, "fine": fine}, sort_keys=False))
     taxonomy = read_taxonomy(folder / TAXONOMY)
     rows = []
     for split, count, sensors in (
-        ("train", sizes.train_clips, range(101, 106)),
-        ("validate", sizes.validate_clips, range(201, 204)),
+        ("train", street.train_clips, range(101, 106)),
+        ("validate", street.validate_clips, range(201, 204)),
     ):
         for index in range(count):
             sensor = sensors[index % len(sensors)]
             rng = _rng(random_state, split, str(sensor), index)
             events = _draw_events(_PREVALENCE, rng)
             name = f"{sensor}_{index:06d}.wav"
-            _write_clip(folder / "audio" / name, events, sizes.clip_s, rng)
+            _write_clip(folder / "audio" / name, events, street.clip_s, rng)
             where = _place(split, sensor, name, rng)
             rows += [where | row for row in _annotate(split, events, taxonomy, rng)]
     with atomic_path(folder / ANNOTATIONS) as temporary:
@@ -144,9 +133,9 @@ def _rng(random_state: int, *words: object) -> np.random.Generator:
 
 
 def _draw_events(prevalence: Mapping[str, float], rng: np.random.Generator) -> list[Event]:
-    heard = [category for category, p in prevalence.items() if rng.random() < p]
+    present = [category for category, p in prevalence.items() if rng.random() < p]
     events = []
-    for category in rng.permutation(heard)[:4]:
+    for category in rng.permutation(present)[:4]:
         key = str(rng.choice(list(_fine_tags(_TAXONOMY[category]))))
         events.append(Event(str(category), key, bool(rng.random() < 0.6)))
     return events
@@ -155,11 +144,11 @@ def _draw_events(prevalence: Mapping[str, float], rng: np.random.Generator) -> l
 def _fine_tags(text: str) -> dict[str, str]:
     """Number the words; one written `X:name` keeps its key."""
     numbered = enumerate(text.split(), start=1)
-    return dict(word.split(":") if ":" in word else (str(number), word) for number, word in numbered)
+    return {"X" if "X:" in word else str(number): word.removeprefix("X:") for number, word in numbered}
 
 
 def _write_clip(path: Path, events: list[Event], seconds: float, rng: np.random.Generator) -> None:
-    # The sound has a child of its own, so that the annotations do not depend on whether it was made.
+    # A spawned generator, so that the annotations do not depend on whether the sound is synthesised or exists.
     sound_rng = rng.spawn(1)[0]
     if path.is_file():
         return
@@ -185,18 +174,19 @@ def _place(split: str, sensor: int, name: str, rng: np.random.Generator) -> dict
 
 
 def _annotate(split: str, events: list[Event], taxonomy: Taxonomy, rng: np.random.Generator) -> list[dict[str, object]]:
-    """Three volunteers for a training clip; the team and its agreement (0) for a validation clip."""
+    """Rows of three volunteers for a training clip, of the team and its agreement (0) for a validation clip."""
     if split == "train":
         volunteers = rng.choice(np.arange(1, 200), 3, replace=False)
-        return [_row(int(volunteer), _mishear(events, rng), taxonomy) for volunteer in volunteers]
+        return [_row(int(volunteer), _volunteer(events, rng), taxonomy) for volunteer in volunteers]
     return [_row(annotator, events, taxonomy) for annotator in (-1, -2, 0)]
 
 
-def _mishear(events: list[Event], rng: np.random.Generator) -> list[Event]:
-    heard = [event for event in events if rng.random() < _HIT]
-    imagined = [category for category in _TAXONOMY if rng.random() < _FALSE_ALARM]
-    known = {event.category for event in heard}
-    return heard + [Event(category, "1", False) for category in imagined if category not in known]
+def _volunteer(events: list[Event], rng: np.random.Generator) -> list[Event]:
+    """What a volunteer labels: misses some events, and reports some that are absent."""
+    hits = [event for event in events if rng.random() < _HIT]
+    false_alarms = [category for category in _TAXONOMY if rng.random() < _FALSE_ALARM]
+    known = {event.category for event in hits}
+    return hits + [Event(category, "1", False) for category in false_alarms if category not in known]
 
 
 def _row(annotator: int, events: list[Event], taxonomy: Taxonomy) -> dict[str, object]:
@@ -215,7 +205,7 @@ def _row(annotator: int, events: list[Event], taxonomy: Taxonomy) -> dict[str, o
 
 
 def _fade(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Come and go: an event spans at least half of the clip."""
+    """Fade in and out: an event spans at least half of the clip."""
     length = rng.uniform(0.5, 1.0) * n
     start = rng.uniform(0, n - length)
     position = np.arange(n)

@@ -1,8 +1,7 @@
-"""Levels that a sound level meter measured beside a sensor: one series a sensor, at any interval.
+"""Levels that a sound level meter measured beside a sensor: one series per sensor, at any interval.
 
-A CSV file has the columns `timestamp` (Unix seconds, or ISO 8601 in UTC unless it says otherwise) and
-`spl` (dBA). An HDF5 file has datasets of these names, or `spl_timestamp` and `spl_vector` as the
-authors' index files have them.
+A CSV file has the columns `timestamp` (Unix seconds, or ISO 8601, UTC by default) and `spl` (dBA). An HDF5 file has
+datasets of these names, or `spl_timestamp` and `spl_vector` as the authors' index files.
 """
 
 from __future__ import annotations
@@ -11,31 +10,22 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from l3embedding.data.tables import read_columns, read_table
 from l3embedding.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-_HDF5_NAMES = (("timestamp", "spl"), ("spl_timestamp", "spl_vector"))
 _GAP = 1.5
-"""A value holds for so many intervals of its series; what comes later is a gap."""
+"""A value is valid for so many intervals of its series; what is later is in a gap."""
 
 
 @dataclass(frozen=True)
 class SplSeries:
-    """A sensor's levels.
-
-    Attributes
-    ----------
-    timestamp
-        Unix seconds, float64 `[n]`, increasing.
-    level
-        dBA, float64 `[n]`.
-    """
+    """A sensor's levels: Unix seconds float64 `[n]`, increasing, and dBA float64 `[n]`."""
 
     timestamp: NDArray[np.float64]
     level: NDArray[np.float64]
@@ -46,7 +36,7 @@ class SplSeries:
         return float(np.median(np.diff(self.timestamp))) if len(self.timestamp) > 1 else 1.0
 
     def levels(self, times: NDArray[np.float64], length_s: float) -> NDArray[np.float32]:
-        """Average the values within each stretch of time, as the authors average four to a hop.
+        """Average the values within each stretch of time, as the authors average four per hop.
 
         Parameters
         ----------
@@ -57,8 +47,8 @@ class SplSeries:
 
         Returns
         -------
-        float32 `[m]`, dBA rounded to 0.01; NaN where the series has a gap. A series coarser than a
-        stretch gives the value that holds at its beginning.
+        float32 `[m]`, dBA rounded to 0.01; NaN where the series has a gap. A series coarser than a stretch gives
+        the value that is valid at its beginning.
         """
         first = np.searchsorted(self.timestamp, times, side="left")
         last = np.searchsorted(self.timestamp, times + length_s, side="left")
@@ -66,15 +56,15 @@ class SplSeries:
         count = last - first
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = (total[last] - total[first]) / count
-        holding = np.maximum(np.searchsorted(self.timestamp, times, side="right") - 1, 0)
-        age = times - self.timestamp[holding]
-        holds = (age >= 0) & (age < _GAP * self.interval_s) & (self.interval_s > length_s)
-        held = np.where(holds, self.level[holding], np.nan)
+        latest = np.maximum(np.searchsorted(self.timestamp, times, side="right") - 1, 0)
+        age = times - self.timestamp[latest]
+        valid = (age >= 0) & (age < _GAP * self.interval_s) & (self.interval_s > length_s)
+        held = np.where(valid, self.level[latest], np.nan)
         return np.round(np.where(count > 0, mean, held), 2).astype(np.float32)
 
 
 def find_series(root: Path, sensor: str) -> Path:
-    """Where a sensor's series lies.
+    """Find the file of a sensor's series.
 
     Raises
     ------
@@ -88,56 +78,37 @@ def find_series(root: Path, sensor: str) -> Path:
 
 
 def read_series(path: Path) -> SplSeries:
-    """Read a series; values out of order are sorted, values that are no number or repeat a time are dropped, and said.
+    """Read a series; values are sorted by time, invalid and repeated ones dropped with a warning.
 
     Raises
     ------
     InputError
         The file is no series, or holds no value.
     """
-    timestamp, level = _read_csv(path) if path.suffix == ".csv" else _read_hdf5(path)
+    if path.suffix == ".csv":
+        table = read_table(path, ("timestamp", "spl"))
+        timestamp, level = _seconds(table["timestamp"]), pd.to_numeric(table["spl"], errors="coerce").to_numpy(float)
+    else:
+        columns = read_columns(path, ("timestamp", "spl"), ("spl_timestamp", "spl_vector"))
+        timestamp, level = (column.astype(np.float64).ravel() for column in columns)
     if len(timestamp) != len(level):
         raise InputError(f"{path} has {len(timestamp)} times, but {len(level)} levels.")
     finite = np.isfinite(timestamp) & np.isfinite(level)
-    if (n := int((~finite).sum())) > 0:
-        logger.warning("%s: %d values are no numbers, and are left out", path, n)
+    if n := int((~finite).sum()):
+        logger.warning("%s: %d values are not numbers, and are left out", path, n)
     timestamp, level = timestamp[finite], level[finite]
     if not len(timestamp):
         raise InputError(f"{path} holds no level.")
-    if (n := int((np.diff(timestamp) < 0).sum())) > 0:
+    if n := int((np.diff(timestamp) < 0).sum()):
         logger.warning("%s: the clock jumps back %d times; the values are sorted by time", path, n)
     timestamp, first = np.unique(timestamp, return_index=True)
-    if (n := len(level) - len(first)) > 0:
+    if n := len(level) - len(first):
         logger.warning("%s: %d values repeat a time; the first of each counts", path, n)
     return SplSeries(timestamp, level[first])
 
 
-def _read_csv(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    try:
-        table = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a CSV table: {error}") from None
-    if missing := [name for name in ("timestamp", "spl") if name not in table]:
-        raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.")
-    level = pd.to_numeric(table["spl"], errors="coerce").to_numpy(np.float64)
-    if pd.api.types.is_numeric_dtype(table["timestamp"]):
-        return table["timestamp"].to_numpy(np.float64), level
-    moments = pd.to_datetime(table["timestamp"], format="ISO8601", utc=True, errors="coerce")
-    seconds = (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
-    return seconds.to_numpy(np.float64), level
-
-
-def _read_hdf5(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    try:
-        with h5py.File(path, "r") as file:
-            fields = {name: file[name] for name in file if isinstance(file[name], h5py.Dataset)}
-            for dataset in list(fields.values()):
-                # Fields of a compound dataset count as datasets.
-                fields |= {name: dataset.fields(name) for name in dataset.dtype.names or ()}
-            for time_name, level_name in _HDF5_NAMES:
-                if time_name in fields and level_name in fields:
-                    return tuple(np.asarray(fields[name][:], np.float64).ravel() for name in (time_name, level_name))
-            held = ", ".join(sorted(fields)) or "none"
-    except OSError as error:
-        raise InputError(f"{path} cannot be read as HDF5: {error}") from None
-    raise InputError(f"{path} has neither timestamp and spl nor spl_timestamp and spl_vector; it has {held}.")
+def _seconds(times: pd.Series) -> NDArray[np.float64]:
+    if pd.api.types.is_numeric_dtype(times):
+        return times.to_numpy(np.float64)
+    moments = pd.to_datetime(times, format="ISO8601", utc=True, errors="coerce")
+    return (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy().astype(np.float64)

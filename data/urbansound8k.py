@@ -1,7 +1,6 @@
 """UrbanSound8K: `metadata/UrbanSound8K.csv`, `audio/fold1` to `audio/fold10`, ten fixed folds.
 
-8 732 clips of at most 4 s in ten classes. Clips of one recording lie in one fold, so its folds must not
-be mixed.
+8 732 clips of at most 4 s in ten classes. All clips of a recording are in the same fold, so do not mix folds.
 
 References
 ----------
@@ -21,17 +20,12 @@ TABLE = "metadata/UrbanSound8K.csv"
 
 
 def read_urbansound8k(root: str | os.PathLike[str]) -> pd.DataFrame:
-    """List the clips.
-
-    Returns
-    -------
-    A row a clip, sorted by file name: `filename`, `path`, `fold` (1 to 10), `category`. Clips whose
-    audio is missing are named in a warning and left out.
+    """List the clips whose audio is there, as `l3embedding.data.clip_tables` describes.
 
     Raises
     ------
     InputError
-        The table is missing, malformed or lacks a column, or no clip is there.
+        The table is missing, malformed or lacks a column, or no audio is there.
     """
     path, audio = Path(root) / TABLE, Path(root) / "audio"
     table = read_clip_table(path, {"slice_file_name": "filename", "fold": "fold", "class": "category"})

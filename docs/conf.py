@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import typing
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from l3embedding.jobs.experiment import Experiment  # noqa: E402
+from l3embedding.settings import Experiment, Settings, groups, kind_of  # noqa: E402
 
 project = "Specialized Embedding Approximation"
 copyright = "the authors of this repository, MIT licence"
@@ -25,8 +26,10 @@ autodoc_type_aliases = {"NDArray": "NDArray"}
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+# A type such as np.str_ in the text would be read as a link.
+napoleon_attr_annotations = False
 
-myst_enable_extensions = ["substitution", "colon_fence"]
+myst_enable_extensions = ["colon_fence"]
 
 
 def _type(annotation: object) -> str:
@@ -39,21 +42,47 @@ def _type(annotation: object) -> str:
         return ", ".join(f"`{each}`" for each in options)
     if origin is typing.Annotated:
         return _type(options[0])
-    return "list" if origin is tuple else " or ".join(_type(each) for each in options)
+    if origin is tuple:
+        item = _type(options[0])
+        return f"list of {item}" if "`" in item else f"list of {item}s"
+    return " or ".join(_type(each) for each in options)
 
 
-def experiment_keys() -> str:
-    """A table of every key of an experiment, from the model that validates it."""
-    rows = ["| key | default | takes | what it is |", "| --- | --- | --- | --- |"]
-    for name, field in Experiment.model_fields.items():
-        default = "" if field.is_required() else f"`{list(field.default)}`" if field.default == () else field.default
-        if default is None:
-            default = "none"
-        elif isinstance(default, tuple):
-            default = f"[{', '.join(map(str, default))}]"
+def _default(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value in (None, "") else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(group: type[Settings]) -> str:
+    """A table of the fields of a group, from the class that validates them."""
+    rows = ["| key | default | takes | effect | only with | description |", "| --- | --- | --- | --- | --- | --- |"]
+    for name, field in group.model_fields.items():
+        if name in groups() and group is Experiment:
+            continue
+        when = field.json_schema_extra["when"]
+        only = "; ".join(f"`{other}`: {', '.join(map(_default, values))}" for other, values in when.items())
+        main = " (main)" if name == group.main else ""
         description = str(field.description).replace("*", r"\*").replace("|", r"\|")
-        rows.append(f"| `{name}` | {default} | {_type(field.annotation)} | {description} |")
+        cells = (f"`{name}`{main}", _default(field.default), _type(field.annotation), kind_of(field), only, description)
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
-myst_substitutions = {"experiment_keys": experiment_keys()}
+def fill_tables(page: str) -> str:
+    """Replace each table of settings, between `<!-- GROUP -->` and `<!-- end -->`, by the current one."""
+    tables = {"experiment": _table(Experiment)}
+    tables |= {name: f"{group.__doc__}\n\n{_table(group)}" for name, group in groups().items()}
+    return re.sub(
+        r"<!-- (\w+) -->\n.*?<!-- end -->",
+        lambda found: f"<!-- {found[1]} -->\n\n{tables[found[1]]}\n\n<!-- end -->",
+        page,
+        flags=re.DOTALL,
+    )
+
+
+# The page is kept with its tables, so that it can be read without building the documentation.
+SETTINGS_PAGE = REPOSITORY / "docs" / "settings.md"
+SETTINGS_PAGE.write_text(fill_tables(SETTINGS_PAGE.read_text(encoding="utf-8")), encoding="utf-8")

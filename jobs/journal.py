@@ -1,17 +1,17 @@
-"""The journal: what a run was told, how each epoch went and how it ended, written down as it happens.
+"""The journal: a run's configuration, its epochs and its end, written as they happen.
 
-A journal is a file of JSON lines in the run's own folder, and needs nothing but a disk. Every line is
-one event with the time of it:
+A journal is a file of JSON lines in the run's own folder, and needs nothing but a disk. Every line is one
+event with its time:
 
 ===========  ===========================================================================================
-`started`    run id, stage, configuration, inputs, host, user, job, commit; again for every attempt
-`noted`      facts that the run has found out, such as the name of its teacher
+`started`    run id, stage, parameters, inputs, host, user, job, commit; again for every attempt
+`noted`      facts that the run found out, such as the name of its teacher
 `epoch`      the metrics of an epoch
 `status`     `finished` with the results, `requeued`, `stopped`, or `failed` with the error
 ===========  ===========================================================================================
 
-A run that several tasks share has a journal for each of them. Journals are merged, not trusted: events
-may come in any order and more than once, and a last line that a kill has torn is passed over.
+Where several tasks share a run, each has its own journal. Reading is tolerant: events may come in any order
+and more than once, and an incomplete last line, which a kill leaves behind, is ignored.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Journal:
         self._task = task
 
     def append(self, event: str, **values: Any) -> None:
-        """Add an event. A disk that is full costs the line, and must not cost the run."""
+        """Add an event. Where the disk is full, the line is lost, and the run continues."""
         entry: Event = {"time": datetime.now(UTC).isoformat(timespec="microseconds"), "event": event}
         if self._task is not None:
             entry["task"] = self._task
         try:
             with open(self.path, "a+b") as file:
-                # After a torn line, a new one.
+                # An interrupted attempt may have left half a line.
                 torn = file.tell() and _last_byte(self.path) != b"\n"
                 line = json.dumps(entry | _plain(values), allow_nan=False, default=str)
                 file.write((b"\n" if torn else b"") + line.encode() + b"\n")
@@ -65,20 +65,20 @@ class Journal:
             logger.warning("%s cannot be written: %s", self.path, error)
 
     def status(self, status: str, **values: Any) -> None:
-        """Add how the run stands: finished, requeued, stopped or failed."""
+        """Add the run's status: finished, requeued, stopped or failed."""
         self.append("status", status=status, **values)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the journals of one run say.
+    """One run, as its journals record it.
 
     Attributes
     ----------
     folder
-        Where they lie.
+        The run's.
     run_id
-        Of the output folder and all that decides the result: the same for every attempt.
+        Identifies the output folder and all that decides the result: the same for every attempt.
     stage
         Its name.
     status
@@ -106,9 +106,25 @@ class Run:
     results: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters by their dotted names, such as `student.dim`."""
+        return dotted(self.facts.get("parameters", {}))
+
+
+def dotted(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested parameters by their dotted names: `{"student": {"dim": 64}}` is `{"student.dim": 64}`."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{name}": item for name, item in dotted(value).items()}
+        else:
+            flat[key] = value
+    return flat
+
 
 def read_events(path: Path) -> Iterator[Event]:
-    """Read a journal; a line that is no event, such as a torn one, is passed over."""
+    """Read a journal; lines that are no event, such as incomplete ones, are ignored."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -129,12 +145,12 @@ def merge(*journals: Iterable[Event]) -> list[Event]:
 
 
 def summarize(folder: Path, events: Iterable[Event]) -> Run | None:
-    """Say what merged events amount to; None if none of them started a run."""
+    """Make a run of merged events; None if none of them started one."""
     events = list(events)
     starts = [event for event in events if event["event"] == "started"]
     if not starts:
         return None
-    # A folder may have been made anew by hand; the last run counts.
+    # The folder may have been deleted and used for another run; the last run counts.
     events = [event for event in events if event["time"] >= _first_time(starts, starts[-1]["run_id"])]
     facts: dict[str, Any] = {}
     for event in events:
@@ -160,12 +176,12 @@ def summarize(folder: Path, events: Iterable[Event]) -> Run | None:
 
 
 def read_run(folder: Path) -> Run | None:
-    """What the journals in a folder say; None if there is none."""
+    """Read the journals in a folder; None if there are none."""
     return summarize(folder, merge(*(read_events(path) for path in sorted(folder.glob(PATTERN)))))
 
 
 def find_runs(*roots: Path) -> list[Run]:
-    """All runs in and below folders, but for those that were set aside; the oldest first."""
+    """All runs in and below folders except those that were set aside; the oldest first."""
     folders: set[Path] = set()
     for root in roots:
         for folder, names, files in os.walk(root):
@@ -177,7 +193,7 @@ def find_runs(*roots: Path) -> list[Run]:
 
 
 def _decisive(events: list[Event]) -> Event:
-    """The event that says how the run stands: the end of the whole, or else how the worst task stands."""
+    """The event with the run's status: the end of the whole run, else the status of the worst task."""
     last: dict[Any, Event] = {}
     for event in events:
         if event["event"] in ("started", "status"):
@@ -186,8 +202,8 @@ def _decisive(events: list[Event]) -> Event:
     if finished:
         return finished[-1]
     for status in ("failed", "stopped", None, "requeued"):
-        if standing := [event for event in last.values() if event.get("status") == status]:
-            return standing[-1]
+        if of_status := [event for event in last.values() if event.get("status") == status]:
+            return of_status[-1]
     return {}
 
 
@@ -196,7 +212,7 @@ def _first_time(starts: list[Event], run_id: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can say: infinities and NaN as text, paths and arrays' numbers as what they are."""
+    """A value as JSON can hold it: NaN and infinities as text, NumPy's numbers as Python's."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

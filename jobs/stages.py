@@ -384,7 +384,6 @@ _STAGES = (
             Input("teacher_features", "folder of 05: the teacher's embeddings", _teacher_of_cnn, required=False),
         ),
         settings=("dataset", "representation", "classifier", "folds", "cnn", "student", "seed"),
-        ignores=frozenset({"dataset.hop_size"}),
         unused=_unused_to_classify,
     ),
     Stage(

@@ -1,4 +1,4 @@
-"""Embeddings of audio: teachers, the students distilled from them, and what is done with both.
+"""Embeddings of audio: pretrained models, students distilled from them, and their evaluation.
 
 >>> import l3embedding
 >>> model = l3embedding.load_model("edgel3_sea_ust_audio_emb_64")  # doctest: +SKIP
@@ -34,7 +34,7 @@ _MODULES = {
     "load_model": ("l3embedding.embedding", "load_model"),
     "get_output_path": ("l3embedding.audio_files", "get_output_path"),
     "process_file": ("l3embedding.audio_files", "process_file"),
-    # What the packages raise; here it is one error, which says what to mend.
+    # The packages' exceptions and warnings by their names.
     "OpenL3Error": ("l3embedding.utils.errors", "InputError"),
     "EdgeL3Error": ("l3embedding.utils.errors", "InputError"),
     "OpenL3Warning": ("l3embedding.utils.errors", "AudioWarning"),
@@ -43,7 +43,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Keras takes seconds to import; who only samples or reduces need not wait for it.
+    # Keras and TensorFlow take seconds to import, which sampling and reduction do not need.
     if name in _MODULES:
         module, attribute = _MODULES[name]
         return getattr(import_module(module), attribute)

@@ -1,7 +1,7 @@
-"""Embedding files: one or thousands, beside the audio or into a folder, as openl3 and edgel3 do.
+"""Embed audio files, one or thousands, into `.npz` files beside the audio or in a folder, as openl3 and edgel3 do.
 
-Reading and resampling go on in threads while the network computes. What is there already is left
-alone, so a run that was stopped is run again; a file that cannot be read is named and passed over.
+Threads read and resample while the network computes. Existing outputs are kept, so an interrupted run is resumed by
+running it again. A file that cannot be read is logged and skipped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from l3embedding.data.audio import AUDIO_SUFFIXES, read_audio
 from l3embedding.data.clip_embeddings import write_embedding
 from l3embedding.embedding import as_model, cut, embed_stream, frame_times, get_embedding
-from l3embedding.models.teachers import EmbeddingModel
+from l3embedding.models.interface import EmbeddingModel
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import remove_leftovers
 from l3embedding.utils.parallel import map_ahead
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = ".npz"
 _HEADER_THREADS = 16
-"""Reading headers is waiting, for a file server above all."""
+"""More than there are cores, since reading headers is waiting, above all for a file server."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Job:
 def get_output_path(
     filepath: str | os.PathLike[str], suffix: str, output_dir: str | os.PathLike[str] | None = None
 ) -> str:
-    """Where the embedding of a file goes, as openl3 and edgel3 have it.
+    """Path of the output for an audio file, named as openl3 and edgel3 name it.
 
     Parameters
     ----------
     filepath
         The audio file.
     suffix
-        Its ending: one that begins with a dot replaces the file's own, another is added after an underscore.
+        Ending of the output. One that begins with a dot replaces the file's own; others are added after an underscore.
     output_dir
         The folder; that of the file by default.
     """
@@ -62,19 +62,20 @@ def get_output_path(
 
 
 def list_jobs(inputs: Sequence[str | os.PathLike[str]], output_dir: Path | None, suffix: str | None) -> list[Job]:
-    """List the audio files among and below `inputs`; below an output folder their folders are kept.
+    """List the audio files among and below `inputs`, with their outputs; an output folder repeats the inputs' folders.
 
     Raises
     ------
     InputError
-        An input does not exist, there is no audio, or two files would have one output.
+        An input does not exist, there is no audio, or two files would have the same output.
     """
     ending = f"{suffix}{SUFFIX}" if suffix else SUFFIX
     jobs: dict[str, Job] = {}
     for given in map(Path, inputs):
         if not given.exists():
             raise InputError(f"{given} does not exist.")
-        files = [given] if given.is_file() else _audio_below(given)
+        found = [given] if given.is_file() else sorted(given.rglob("*"))
+        files = [path for path in found if path == given or _is_audio(path)]
         for audio in files:
             folder = output_dir
             if output_dir is not None and given.is_dir():
@@ -103,11 +104,11 @@ def embed_files(
     jobs
         From `list_jobs`.
     model
-        What embeds.
+        Embedding model.
     hop_size, center
         As for `l3embedding.get_embedding`.
     overwrite
-        Whether to embed again what is there.
+        Whether to embed files again whose output exists.
 
     Returns
     -------
@@ -115,7 +116,7 @@ def embed_files(
     """
     todo = [job for job in jobs if overwrite or not job.output.is_file()]
     if len(todo) < len(jobs):
-        logger.info("%d of %d embeddings are there already", len(jobs) - len(todo), len(jobs))
+        logger.info("%d of %d embeddings exist already", len(jobs) - len(todo), len(jobs))
     started = time.time()
     skipped: list[dict[str, str]] = []
     durations = dict(zip(todo, map_ahead(lambda job: _duration_s(job.audio), todo, _HEADER_THREADS), strict=True))
@@ -156,31 +157,30 @@ def process_file(
     Parameters
     ----------
     filepath
-        The audio file; a list gives a list.
+        The audio file; for a list the result is a list.
     output_dir
-        The folder of the `.npz` file; that of the audio by default.
+        Folder of the `.npz` file; the audio's by default.
     suffix
         Added to the file's name after an underscore.
     model
         As for `l3embedding.get_embedding`.
-    hop_size, center, verbose
+    hop_size, center, verbose, **which
         As for `l3embedding.get_embedding`.
     overwrite
-        Whether to embed again what is there.
-    **which
-        openl3's and edgel3's ways of naming a model, see `l3embedding.embedding.model_name`.
+        Whether to embed a file again whose output exists.
 
     Returns
     -------
-    The file that was written, or is there.
+    Path of the output.
 
     Raises
     ------
     InputError
         A file cannot be read.
     """
-    several = isinstance(filepath, (list, tuple))
-    jobs = list_jobs(filepath if several else [filepath], None if output_dir is None else Path(output_dir), suffix)
+    several = not isinstance(filepath, (str, os.PathLike))
+    paths = [filepath] if isinstance(filepath, (str, os.PathLike)) else filepath
+    jobs = list_jobs(paths, None if output_dir is None else Path(output_dir), suffix)
     todo = [job for job in jobs if overwrite or not job.output.is_file()]
     if todo:
         audio = [read_audio(job.audio) for job in todo]
@@ -191,12 +191,8 @@ def process_file(
     return [job.output for job in jobs] if several else jobs[0].output
 
 
-def _audio_below(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+def _is_audio(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not path.name.startswith(".")
 
 
 def _frames(job: Job, model: EmbeddingModel, hop_size: float, center: bool) -> NDArray[np.float32] | InputError:
@@ -207,7 +203,7 @@ def _frames(job: Job, model: EmbeddingModel, hop_size: float, center: bool) -> N
 
 
 def _duration_s(path: Path) -> float:
-    """Length of a file by its header; 0 of one that has none, of which the reading will tell."""
+    """Length of a file by its header; 0 if it has none, which is reported when the file is read."""
     try:
         return float(soundfile.info(str(path)).duration)
     except (soundfile.LibsndfileError, OSError):

@@ -1,9 +1,9 @@
-"""edgel3's functions under their names, with their arguments in their order.
+"""edgel3's functions, with the same names and arguments.
 
     from l3embedding import edgel3
 
-A model is `sea` by default, of 128 dimensions. Who names a sparsity or a way of retraining gets the
-sparse model, also without `model_type`: that was the only kind until edgel3 0.2. Nothing is printed.
+The default is the `sea` model of 128 dimensions. With a sparsity or a way of retraining it is a sparse model, also
+without `model_type`: until edgel3 0.2 there were no others. Nothing is printed.
 
 References
 ----------
@@ -13,7 +13,6 @@ edgel3 0.2, `core.py` and `models.py`.
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from l3embedding import audio_files, embedding
 from l3embedding.audio_files import get_output_path
-from l3embedding.models.teachers import EmbeddingModel
+from l3embedding.models.interface import EmbeddingModel
 from l3embedding.utils.errors import AudioWarning as EdgeL3Warning
 from l3embedding.utils.errors import InputError as EdgeL3Error
 
@@ -83,14 +82,16 @@ def process_file(
     )
 
 
-models = SimpleNamespace(load_embedding_model=load_embedding_model)
-"""Where edgel3 has them."""
+class models:
+    """In edgel3 the module with this function."""
+
+    load_embedding_model = staticmethod(load_embedding_model)
 
 
 def _which(
     model: object, model_type: str | None, emb_dim: int | None, retrain_type: str | None, sparsity: float | None
 ) -> dict[str, Any]:
-    """What is to be loaded; a model that is given makes the rest of no account, as in edgel3."""
+    """Arguments of `load_model`; none for a loaded model, where edgel3 ignores them too."""
     if model is not None:
         return {}
     return {"model_type": model_type, "emb_dim": emb_dim, "retrain_type": retrain_type, "sparsity": sparsity}

@@ -1,15 +1,16 @@
 """The interface of HEAR (Holistic Evaluation of Audio Representations), for teachers and students alike.
 
-hear-eval-kit calls it by `python -m heareval.embeddings.runner l3embedding.hear --model NAME_OR_PATH`.
+hear-eval-kit is run by `python -m heareval.embeddings.runner l3embedding.hear --model NAME_OR_PATH`.
 
 References
 ----------
-https://hearbenchmark.com/hear-api.html; the package hearvalidator, whose demands are met.
+https://hearbenchmark.com/hear-api.html; the package hearvalidator, whose checks pass.
 """
 
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from typing import Any
 
 import keras
@@ -17,36 +18,28 @@ import numpy as np
 
 from l3embedding import embedding
 from l3embedding.data.audio import resample
-from l3embedding.models.teachers import EmbeddingModel
+from l3embedding.models.interface import EmbeddingModel
+from l3embedding.models.registry import DEFAULT_MODEL
 from l3embedding.utils.errors import InputError
 
 HOP_SIZE_S = 0.05
-"""HEAR's event detection is judged at 50 ms."""
-DEFAULT_MODEL = "edgel3_sea_ust_audio_emb_128"
-
-
+"""HEAR evaluates event detection with a resolution of 50 ms."""
 SAMPLE_RATES = (16000, 22050, 44100, 48000)
-"""HEAR's recordings come in these, Hz."""
+"""Sampling rates of HEAR's recordings, Hz."""
 
 
-def _module() -> type:
-    """The base class that HEAR's tools know models by, of the framework that Keras runs on."""
-    if keras.backend.backend() == "torch":
-        from torch.nn import Module
-    elif keras.backend.backend() == "tensorflow":
-        from tensorflow import Module
-    else:
-        Module = object
-    return Module
+# HEAR's tools recognise models by the base class of their framework's modules.
+_FRAMEWORK = {"torch": "torch.nn", "tensorflow": "tensorflow"}.get(keras.backend.backend())
+_Base: Any = import_module(_FRAMEWORK).Module if _FRAMEWORK else object
 
 
-class HearModel(_module()):
-    """An embedding model with the attributes that HEAR asks for.
+class HearModel(_Base):
+    """An embedding model with the attributes that HEAR requires.
 
     Attributes
     ----------
     sample_rate
-        Hz, which the audio must have: the model's own, or the next of HEAR's above it.
+        Sampling rate that the audio must have, Hz: the lowest of HEAR's that is not below the model's own.
     scene_embedding_size, timestamp_embedding_size
         Dimension of the embeddings.
     """
@@ -60,7 +53,7 @@ class HearModel(_module()):
 
 
 def load_model(model_file_path: str = "") -> HearModel:
-    """Load a model: what `l3embedding.load_model` takes, or the released 128-d student."""
+    """Load a model by a name or path for `l3embedding.load_model`; by default the released 128-d student."""
     return HearModel(embedding.load_model(model_file_path or DEFAULT_MODEL))
 
 
@@ -77,19 +70,19 @@ def get_timestamp_embeddings(audio: Any, model: HearModel) -> tuple[Any, Any]:
     Returns
     -------
     embeddings
-        `[n_sounds, T, D]`, of the framework that the audio is of.
+        `[n_sounds, T, D]`, of the audio's framework.
     timestamps
         `[n_sounds, T]`, the middle of each frame, ms.
 
     Raises
     ------
     InputError
-        The audio has other dimensions.
+        The audio does not have two dimensions.
     """
     embedder = model.embedder
     sounds = [resample(sound, model.sample_rate, embedder.sample_rate) for sound in _to_numpy(audio)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # silence and shortness are no news in a benchmark
+        warnings.simplefilter("ignore")  # a benchmark has silent and short sounds
         pairs = embedding.get_embedding(sounds, embedder.sample_rate, embedder, hop_size=HOP_SIZE_S, center=True)
     embeddings, timestamps = map(np.stack, pairs)
     return _like(audio, embeddings), _like(audio, (1000 * timestamps).astype(np.float32))
@@ -109,11 +102,10 @@ def _to_numpy(audio: Any) -> np.ndarray:
 
 
 def _like(audio: Any, values: np.ndarray) -> Any:
-    """Give values to the framework, and the device, that the audio came from."""
+    """Convert values to the framework, and move them to the device, of the audio."""
     framework = type(audio).__module__.partition(".")[0]
     if framework == "torch":
-        import torch
-
+        torch: Any = import_module("torch")
         return torch.from_numpy(values).to(audio.device)
     if framework == "tensorflow":
         import tensorflow as tf

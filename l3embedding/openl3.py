@@ -1,4 +1,4 @@
-"""openl3's functions for audio under their names, with their arguments in their order and their defaults.
+"""openl3's functions for audio, with the same names, arguments and defaults.
 
     from l3embedding import openl3
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 
 from l3embedding import audio_files, embedding
 from l3embedding.audio_files import get_output_path
-from l3embedding.models.teachers import EmbeddingModel
+from l3embedding.models.interface import EmbeddingModel
+from l3embedding.models.representation import Convention
 from l3embedding.utils.errors import AudioWarning as OpenL3Warning
 from l3embedding.utils.errors import InputError as OpenL3Error
 
@@ -40,7 +40,7 @@ __all__ = [
 
 
 def load_audio_embedding_model(
-    input_repr: str | None, content_type: str, embedding_size: int, frontend: str = "kapre"
+    input_repr: str | None, content_type: str, embedding_size: int, frontend: Convention = "kapre"
 ) -> EmbeddingModel:
     """Load a model: linear, mel128 or mel256; music or env; 6144 or 512; kapre or librosa."""
     input_repr = _input_repr(input_repr, frontend)
@@ -48,7 +48,7 @@ def load_audio_embedding_model(
 
 
 def load_audio_embedding_model_from_path(
-    model_path: str | os.PathLike[str], input_repr: str | None, embedding_size: int, frontend: str = "kapre"
+    model_path: str | os.PathLike[str], input_repr: str | None, embedding_size: int, frontend: Convention = "kapre"
 ) -> EmbeddingModel:
     """Load a model from a file of weights."""
     input_repr = _input_repr(input_repr, frontend)
@@ -65,7 +65,7 @@ def get_audio_embedding(
     center: bool = True,
     hop_size: float = 0.1,
     batch_size: int = 32,
-    frontend: str = "kapre",
+    frontend: Convention = "kapre",
     verbose: bool = True,
 ) -> tuple[Any, Any]:
     """Embed a recording, or a list of them; see `l3embedding.get_embedding`."""
@@ -85,7 +85,7 @@ def process_audio_file(
     hop_size: float = 0.1,
     batch_size: int = 32,
     overwrite: bool = False,
-    frontend: str = "kapre",
+    frontend: Convention = "kapre",
     verbose: bool = True,
 ) -> None:
     """Embed a file, or a list of them, into `.npz` files; see `l3embedding.process_file`."""
@@ -103,11 +103,13 @@ def process_audio_file(
     )
 
 
-models = SimpleNamespace(
-    load_audio_embedding_model=load_audio_embedding_model,
-    load_audio_embedding_model_from_path=load_audio_embedding_model_from_path,
-)
-"""Where openl3 has them."""
+class models:
+    """In openl3 the module with these functions."""
+
+    load_audio_embedding_model = staticmethod(load_audio_embedding_model)
+    load_audio_embedding_model_from_path = staticmethod(load_audio_embedding_model_from_path)
+
+
 get_embedding = get_audio_embedding
 """The name before openl3 0.4."""
 process_file = process_audio_file
@@ -115,9 +117,9 @@ process_file = process_audio_file
 
 
 def _which(
-    model: object, input_repr: str | None, content_type: str, embedding_size: int, batch_size: int, frontend: str
+    model: object, input_repr: str | None, content_type: str, embedding_size: int, batch_size: int, frontend: Convention
 ) -> dict[str, Any]:
-    """What is to be loaded; a model that is given makes the rest of no account, as in openl3."""
+    """Arguments of `load_model`; none for a loaded model, where openl3 ignores them too."""
     if model is not None:
         return {}
     return {
@@ -129,7 +131,7 @@ def _which(
     }
 
 
-def _input_repr(input_repr: str | None, frontend: str) -> str:
+def _input_repr(input_repr: str | None, frontend: Convention) -> str:
     if frontend not in ("kapre", "librosa"):
         raise OpenL3Error(f"frontend is kapre or librosa, not {frontend!r}.")
     if input_repr is None and frontend == "librosa":

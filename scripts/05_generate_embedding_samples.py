@@ -10,13 +10,13 @@ from l3embedding.cli.program import Job, Results, run_stage
 from l3embedding.data.clip_embeddings import CLIPS
 from l3embedding.data.datasets import DATASETS
 from l3embedding.downstream.representations import Request, embed_by
-from l3embedding.settings import DatasetSettings, ReductionSettings, StudentSettings, TeacherSettings
+from l3embedding.settings import DatasetSettings, ReductionSettings, Representation, StudentSettings, TeacherSettings
 from l3embedding.utils.errors import InputError
 
 
 def generate(
     job: Job,
-    representation: str,
+    representation: Representation,
     dataset: DatasetSettings,
     reduction: ReductionSettings,
     teacher: TeacherSettings,

@@ -9,13 +9,20 @@ from l3embedding.data.datasets import DATASETS
 from l3embedding.downstream.folds import classify_by_folds
 from l3embedding.downstream.sonyc_ust import classify_sonyc_ust
 from l3embedding.jobs.stopping import stop_deferred
-from l3embedding.settings import ClassifierSettings, CnnSettings, DatasetSettings, FoldsSettings, StudentSettings
+from l3embedding.settings import (
+    ClassifierSettings,
+    CnnSettings,
+    DatasetSettings,
+    FoldsSettings,
+    Representation,
+    StudentSettings,
+)
 
 
 def classify(
     job: Job,
     dataset: DatasetSettings,
-    representation: str,
+    representation: Representation,
     classifier: ClassifierSettings,
     folds: FoldsSettings,
     cnn: CnnSettings,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from l3embedding.cli.program import say_errors, start_logging
+from l3embedding.cli.program import report_errors, start_logging
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import write_json
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command by itself; returns the exit status."""
     arguments = _add_arguments(argparse.ArgumentParser(description=evaluate_files.__doc__)).parse_args(argv)
     start_logging()
-    return say_errors(lambda: evaluate_files(arguments))
+    return report_errors(lambda: evaluate_files(arguments))
 
 
 def evaluate_files(arguments: argparse.Namespace) -> None:
@@ -70,17 +70,15 @@ def evaluate_files(arguments: argparse.Namespace) -> None:
 
 def score_table(results: Mapping[str, Any]) -> str:
     """Lay out the scores of each level, and the AUPRC of its categories, with intervals where there are any."""
+    import pandas as pd
+
     columns: dict[str, dict[str, str]] = {}
     for level in ("coarse", "fine"):
         if results[level] is not None:
             columns[level] = _cells(results[level], results.get(f"{level}_interval"))
         for word, scores in results.get(f"{level}_by_proximity", {}).items():
             columns[f"{level}, {word}"] = _cells(scores, None)
-    rows = list(dict.fromkeys(name for cells in columns.values() for name in cells))
-    table = [["", *columns], *([row, *(cells[row] for cells in columns.values())] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
-    return "\n".join(line.rstrip() for line in lines)
+    return pd.DataFrame(columns).to_string()
 
 
 def _cells(scores: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Turn the authors' features files into upstream shards, so that a lab with their files can go on with 01 and 02.
+"""Convert the authors' features files to upstream shards, for stages 01 and 02.
 
     python -m l3embedding.cli.import_features FEATURES INDEX OUTPUT_DIR
 
@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from l3embedding.cli.program import say_errors, start_logging
+from l3embedding.cli.program import report_errors, start_logging
 from l3embedding.data.authors_files import read_features
-from l3embedding.data.loudness import relevance
 from l3embedding.data.shards import Frames, write_upstream_shard
 from l3embedding.data.spl_series import find_series, read_series
 from l3embedding.utils.errors import InputError
@@ -26,22 +25,21 @@ from l3embedding.utils.errors import InputError
 logger = logging.getLogger(__name__)
 
 
-def import_sensor(features: Path, index: Path, output_dir: Path, hop_size: float, time_zone: str) -> int:
-    """Write the shard of one sensor; frames without a level are left out, and said. Returns how many are kept."""
+def import_sensor(features: Path, index: Path, output_dir: Path, hop_size: float) -> int:
+    """Write the shard of one sensor; returns how many frames it has. Frames without a level are left out."""
     embedding, timestamp = read_features(features)
     sensor = features.stem
     levels = read_series(find_series(index, sensor)).levels(timestamp, hop_size)
     known = np.isfinite(levels) & np.isfinite(timestamp)
     if not known.any():
         raise InputError(f"{features}: the levels of {sensor} cover none of its {len(timestamp)} frames.")
-    if (n := int((~known).sum())) > 0:
+    if n := int((~known).sum()):
         logger.warning("%s: %d of %d frames have no level, and are left out", sensor, n, len(known))
     frames = Frames(
         audio=None,
         embedding=embedding[known],
         timestamp=timestamp[known],
         spl=levels[known],
-        relevance=relevance(levels[known], timestamp[known], time_zone),
         recording=np.zeros(int(known.sum()), np.int32),
         recording_path=[str(features)],
     )
@@ -57,10 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("index", metavar="INDEX", type=Path)
     parser.add_argument("output_dir", metavar="OUTPUT_DIR", type=Path)
     parser.add_argument("--hop-size", type=float, default=0.5, help="between frames, s")
-    parser.add_argument("--time-zone", default="America/New_York", help="of the sensors")
     arguments = parser.parse_args(argv)
     start_logging()
-    return say_errors(lambda: _import_all(arguments))
+    return report_errors(lambda: _import_all(arguments))
 
 
 def _import_all(arguments: argparse.Namespace) -> None:
@@ -68,7 +65,7 @@ def _import_all(arguments: argparse.Namespace) -> None:
     if not files:
         raise InputError(f"{arguments.features} holds no features files (SENSOR.h5).")
     for path in files:
-        n = import_sensor(path, arguments.index, arguments.output_dir, arguments.hop_size, arguments.time_zone)
+        n = import_sensor(path, arguments.index, arguments.output_dir, arguments.hop_size)
         logger.info("%s: %d frames", path.stem, n)
 
 

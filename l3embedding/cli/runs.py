@@ -1,4 +1,4 @@
-"""The commands of `sea` that look at runs: list them, bring the sheet up to them, check who may write it."""
+"""The commands of `sea` about runs: list them, bring the Google Sheet up to date, check its credentials."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from l3embedding.utils.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = ("run", "status", "stage", "started", "epoch", "best valid_loss", "micro_auprc", "job", "folder")
+_SHOWN = ("run", "status", "stage", "started", "epoch", "best valid_loss", "micro_auprc", "accuracy", "job", "folder")
 
 
 def add_commands(commands: Any) -> None:
     """Add `runs`, `sync` and `auth` to the parser of `sea`."""
-    runs = commands.add_parser("runs", help="list the runs that the journals know", description=list_runs.__doc__)
+    runs = commands.add_parser("runs", help="list the runs that have journals", description=list_runs.__doc__)
     runs.set_defaults(action=list_runs)
     _add_folders(runs)
-    runs.add_argument("--where", metavar="KEY=VALUE", action="append", default=[], help="only those of this value")
-    runs.add_argument("--sort", metavar="KEY", default="started", help="a column, or any parameter of the runs")
-    runs.add_argument("--show", metavar="RUN", help="all that is known of one run")
+    runs.add_argument(
+        "--where", metavar="KEY=VALUE", action="append", default=[], help="only these, such as student.dim=64"
+    )
+    runs.add_argument("--sort", metavar="KEY", default="started", help="a column, or a parameter such as student.dim")
+    runs.add_argument("--show", metavar="RUN", help="everything about one run")
     runs.add_argument("--csv", metavar="DIR", nargs="?", const=".", help="write the sheet's two tabs as CSV files")
-    sync = commands.add_parser("sync", help="bring the Google Sheet up to the journals", description=sync_sheet.__doc__)
+    sync = commands.add_parser("sync", help="bring the Google Sheet up to date", description=sync_sheet.__doc__)
     sync.set_defaults(action=sync_sheet)
     _add_folders(sync)
     _add_sheet(sync)
-    sync.add_argument("--follow", action="store_true", help="go on until stopped")
-    sync.add_argument("--every", metavar="S", type=float, default=30.0, help="seconds between two looks")
+    sync.add_argument("--follow", action="store_true", help="repeat until stopped")
+    sync.add_argument("--every", metavar="S", type=float, default=30.0, help="seconds between two rounds")
     auth = commands.add_parser("auth", help="check the Google credentials", description=check_account.__doc__)
     auth.set_defaults(action=check_account)
     _add_sheet(auth)
@@ -56,13 +58,15 @@ def list_runs(arguments: argparse.Namespace) -> None:
             _show(run)
         return
     lines = [_line(run) for run in runs]
+    known = {key for line in lines for key in line}
     for condition in arguments.where:
         key, equals, value = condition.partition("=")
-        if not equals or not any(key in line for line in lines):
-            raise InputError(f"--where {condition}: write KEY=VALUE with a column or a parameter of the runs.")
-        lines = [line for line in lines if str(line.get(key)) == value]
-    if not any(arguments.sort in line for line in lines) and lines:
-        raise InputError(f"--sort {arguments.sort}: no run has it; there are {', '.join(_SHOWN)} and the parameters.")
+        if not equals or key not in known:
+            raise InputError(f"--where {condition}: write KEY=VALUE with a column, or a parameter such as student.dim.")
+        # Values may be written as YAML has them: true, none.
+        lines = [line for line in lines if str(line.get(key)).lower() == value.lower()]
+    if lines and arguments.sort not in known:
+        raise InputError(f"--sort {arguments.sort}: no run has it; sort by {', '.join(_SHOWN)} or a parameter.")
     lines.sort(key=lambda line: _sortable(line.get(arguments.sort)))
     asked = [arguments.sort, *(each.partition("=")[0] for each in arguments.where)]
     columns = dict.fromkeys((*_SHOWN[:-1], *asked, _SHOWN[-1]))
@@ -70,7 +74,7 @@ def list_runs(arguments: argparse.Namespace) -> None:
 
 
 def sync_sheet(arguments: argparse.Namespace) -> None:
-    """Bring the sheet's rows up to the journals below folders. Run again, it changes only what has changed."""
+    """Bring the sheet's rows up to date with the journals below folders. Unchanged rows are left alone."""
     from l3embedding.sheet.google import SheetsBusy
     from l3embedding.sheet.sync import sync_runs
 
@@ -89,19 +93,19 @@ def sync_sheet(arguments: argparse.Namespace) -> None:
 
 
 def check_account(arguments: argparse.Namespace) -> None:
-    """Say which Google credentials are found, whose they are, and whether the sheet can be written."""
+    """Print which Google credentials are found, whose they are, and whether the sheet can be written."""
     from l3embedding.sheet.google import find_account, open_sheet, patiently
 
     account = find_account()
     print(f"credentials: {account.kind}, {account.path}")
     print(f"account:     {account.name}")
     if not (arguments.gsheet_id or os.environ.get("GSHEET_ID")):
-        print("sheet:       not said; set GSHEET_ID, or --gsheet-id")
+        print("sheet:       none; set GSHEET_ID, or --gsheet-id")
         return
     address = _address(arguments)
     sheet = patiently(lambda: open_sheet(address.gsheet_id, account))
     print(f"sheet:       {sheet.title}")
-    # No data, so nothing changes; but it is refused to those who may only read.
+    # An update without data changes nothing, but is refused to those who may only read.
     patiently(lambda: sheet.values_batch_update({"valueInputOption": "RAW", "data": []}))
     print("             can be written")
     if address.name and address.name != sheet.title:
@@ -109,7 +113,7 @@ def check_account(arguments: argparse.Namespace) -> None:
 
 
 def print_table(lines: Sequence[dict[str, Any]]) -> None:
-    """Print a table for a terminal; a column that says nothing is left out."""
+    """Print a table for a terminal, without its empty columns."""
     if not lines:
         print("none")
         return
@@ -120,11 +124,6 @@ def print_table(lines: Sequence[dict[str, Any]]) -> None:
         print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _beside(folder: Path) -> str:
-    """The folder as one would type it here."""
-    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
-
-
 def _text(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -132,14 +131,14 @@ def _text(value: Any) -> str:
 def _find(folders: Sequence[Path]) -> list[Run]:
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"{folder} is no folder. Name the output folder of a run, or a folder of such.")
+            raise InputError(f"{folder} is no folder. Name the output folder of a run, or a folder of several.")
     return find_runs(*folders)
 
 
 def _line(run: Run) -> dict[str, Any]:
     losses = [epoch["valid_loss"] for epoch in run.epochs if isinstance(epoch.get("valid_loss"), float)]
     return {
-        **run.facts.get("parameters", {}),
+        **run.parameters,
         "run": run.run_id,
         "status": run.status,
         "stage": run.stage,
@@ -148,11 +147,12 @@ def _line(run: Run) -> dict[str, Any]:
         "epoch": run.epochs[-1]["epoch"] if run.epochs else None,
         "best valid_loss": min(losses, default=None),
         "micro_auprc": (run.results.get("coarse") or {}).get("micro_auprc"),
+        "accuracy": run.results.get("accuracy"),
         "job": run.facts.get("job_id"),
         "host": run.facts.get("host"),
         "commit": run.facts.get("commit"),
         "error": run.error,
-        "folder": _beside(run.folder),
+        "folder": run.folder.relative_to(Path.cwd()) if run.folder.is_relative_to(Path.cwd()) else run.folder,
     }
 
 
@@ -185,7 +185,7 @@ def _address(arguments: argparse.Namespace) -> Any:
 
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
-    help_text = "output folders of runs, or folders of such (default: outputs)"
+    help_text = "output folders of runs, or folders of several (default: outputs)"
     parser.add_argument("folders", metavar="FOLDER", nargs="*", type=Path, default=[Path("outputs")], help=help_text)
 
 
@@ -195,7 +195,7 @@ def _add_sheet(parser: argparse.ArgumentParser) -> None:
 
 
 def _sortable(value: Any) -> tuple[int, Any]:
-    """Numbers before texts before what is missing."""
+    """Numbers first, then texts, then missing values."""
     if value is None:
         return (2, "")
     return (0, value) if isinstance(value, (int, float)) else (1, str(value))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from l3embedding.cli import fetch, models, runs, students
+from l3embedding.cli import evaluate, fetch, models, runs, students
 from l3embedding.cli.program import report_errors, start_logging
 from l3embedding.cli.runs import print_table
 from l3embedding.jobs.chain import Task, build_chain
@@ -287,7 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     models.add_commands(commands)
     students.add_commands(commands)
     fetch.add_command(commands)
-    # evaluate.add_command(commands)
+    evaluate.add_command(commands)
     return parser
 
 

@@ -1,17 +1,28 @@
-"""The command `sea students`: what a student of some shape would need of a board, before it is trained."""
+"""The command `sea students`: what students of some shape need on a board, before they are trained."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from l3embedding.cli.program import add_setting
 from l3embedding.cli.runs import print_table
-from l3embedding.jobs.experiment import Experiment
+from l3embedding.jobs.experiment import explain
+from l3embedding.settings import PAPER_STUDENTS, BoardSettings, Settings, StudentSettings
+from l3embedding.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-_HEARS = ("asr", "num_mels", "num_dft", "hop_len", "fmax")
+Group = TypeVar("Group", bound=Settings)
+
+FLAGS = (
+    *(f"student.{name}" for name in StudentSettings.model_fields if name not in ("dim", "filters")),
+    *(f"board.{name}" for name in BoardSettings.model_fields if name.endswith("_limit_bytes")),
+)
+"""Settings that are flags of the command; the students' filters are its arguments."""
 
 
 def add_commands(commands: Any) -> None:
@@ -21,42 +32,47 @@ def add_commands(commands: Any) -> None:
     students.add_argument(
         "filters", metavar="FILTERS", nargs="*", type=_filters, help="of each block, such as 16-32-64-32"
     )
-    for key in (*_HEARS, "flash_limit_bytes", "ram_limit_bytes"):
-        field = Experiment.model_fields[key]
-        kind = float if key == "fmax" else int
-        students.add_argument(
-            "--" + key.replace("_", "-"),
-            type=kind,
-            default=field.default,
-            help=f"{field.description} ({field.default})",
-        )
+    for name in FLAGS:
+        add_setting(students, name, name.partition(".")[2])
 
 
 def list_students(arguments: argparse.Namespace) -> None:
     """Quantise untrained students, the paper's and those of the given filters, and measure what they need."""
-    from l3embedding.models.frontend import student_representation
-    from l3embedding.settings import PAPER_STUDENTS
+    from l3embedding.models.representation import student_representation
 
-    representation = student_representation(*(getattr(arguments, key) for key in _HEARS))
-    logger.info("hearing %d Hz as images of %d x %d", arguments.asr, *representation.image_shape[:2])
-    shapes = [*PAPER_STUDENTS.values(), *arguments.filters]
-    print_table([_needs(shape, representation, arguments) for shape in dict.fromkeys(shapes)])
+    student = _settings(StudentSettings, "student", arguments)
+    board = _settings(BoardSettings, "board", arguments)
+    shape = student_representation(student).image_shape
+    logger.info("input: images of %d x %d, from audio of %d Hz", *shape[:2], student.asr)
+    students = [
+        student.model_copy(update={"dim": filters[-1], "filters": filters})
+        for filters in dict.fromkeys([*PAPER_STUDENTS.values(), *arguments.filters])
+    ]
+    print_table([_needs(each, board) for each in students])
 
 
-def _needs(filters: tuple[int, ...], representation: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+def _settings(group: type[Group], section: str, arguments: argparse.Namespace) -> Group:
+    given = {name.partition(".")[2]: value for name, value in vars(arguments).items() if name.startswith(f"{section}.")}
+    try:
+        return group.model_validate(given)
+    except ValidationError as error:
+        raise InputError("\n".join(explain(error, section))) from None
+
+
+def _needs(student: StudentSettings, board: BoardSettings) -> dict[str, Any]:
     import numpy as np
 
     from l3embedding.export.tflite import arena_bytes, convert
-    from l3embedding.models.networks import l3_audio_network, model_size
+    from l3embedding.models.networks import model_size, student_network
 
-    network = l3_audio_network(representation.image_shape, filters, "linear")
+    network = student_network(student)
     size = model_size(network)
-    images = np.random.default_rng(0).uniform(-80, 0, (4, *representation.image_shape)).astype(np.float32)
+    images = np.random.default_rng(0).uniform(-80, 0, (4, *network.input_shape[1:])).astype(np.float32)
     content = convert(network, images)
     arena = arena_bytes(content)
-    fits = len(content) <= arguments.flash_limit_bytes and (arena is None or arena <= arguments.ram_limit_bytes)
+    fits = len(content) <= board.flash_limit_bytes and (arena is None or arena <= board.ram_limit_bytes)
     return {
-        "filters": "-".join(map(str, filters)),
+        "filters": "-".join(map(str, student.blocks)),
         "parameters": size.parameters,
         "MB": size.size_mb,
         "act. MB": size.activation_mb,

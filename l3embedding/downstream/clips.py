@@ -15,7 +15,7 @@ from l3embedding.data.clip_embeddings import embedding_path, read_embedding, wri
 from l3embedding.embedding import get_embedding
 from l3embedding.models.plugged import in_seconds
 from l3embedding.models.teachers import EmbeddingModel, KerasEmbeddingModel
-from l3embedding.upstream.reduction import Reduction
+from l3embedding.upstream.reduction import Phi
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
 from l3embedding.utils.progress import progress
@@ -59,12 +59,12 @@ def embed_clips(clips: list[Path], model: EmbeddingModel, folder: Path, hop_size
     return skipped
 
 
-def reduce_clips(clips: list[Path], features: Path, reduction: Reduction, folder: Path) -> Skipped:
+def reduce_clips(clips: list[Path], features: Path, phi: Phi, folder: Path) -> Skipped:
     """Reduce the teacher's embeddings of clips, which are in `features`; otherwise like `embed_clips`."""
 
     def reduce(clip: Path) -> None:
         embedding, timestamps = read_embedding(embedding_path(features, clip))
-        write_embedding(embedding_path(folder, clip), reduction.transform(embedding), timestamps)
+        write_embedding(embedding_path(folder, clip), phi.transform(embedding), timestamps)
 
     return _each(clips, reduce, folder, "reducing")
 

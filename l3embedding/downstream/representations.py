@@ -1,6 +1,7 @@
 """The registry of what embeds clips downstream: the teacher, phi's output, students and baselines.
 
-A new representation is a value of `l3embedding.settings.Representation` and an entry of `REPRESENTATIONS`.
+A new representation is a value of `l3embedding.settings.Representation` and an entry of its `REPRESENTATIONS`,
+which names the inputs that it needs, and of `EMBEDDERS`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from l3embedding.embedding import load_model
 from l3embedding.models.frontend import InputRepresentation, LogMelSpectrogram, student_representation
 from l3embedding.models.mfcc import MfccModel
 from l3embedding.models.teachers import EmbeddingModel, load_teacher
-from l3embedding.settings import IMAGE_HOP_S, ReductionSettings, StudentSettings, TeacherSettings
+from l3embedding.settings import (
+    IMAGE_HOP_S,
+    REPRESENTATIONS,
+    ReductionSettings,
+    Representation,
+    StudentSettings,
+    TeacherSettings,
+)
 from l3embedding.upstream.reduction import load_reduction
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.registry import look_up
@@ -82,22 +90,6 @@ class Request:
         }
 
 
-@dataclass(frozen=True)
-class Embedder:
-    """One way to embed clips.
-
-    Attributes
-    ----------
-    embed
-        Embeds the clips of a request; returns results for `done.json`.
-    needs
-        The optional inputs of stage 05 that it cannot do without.
-    """
-
-    embed: Callable[[Request], Results]
-    needs: tuple[str, ...] = ()
-
-
 class LogMelImages:
     """The student's input in place of its output: an `EmbeddingModel`, but for the shape and type of its output."""
 
@@ -145,17 +137,17 @@ def _log_mel_images(request: Request) -> Results:
     return replace(request, hop_size=max(request.hop_size, IMAGE_HOP_S)).embed(images)
 
 
-REPRESENTATIONS: Mapping[str, Embedder] = {
-    "teacher": Embedder(lambda request: request.embed(load_teacher(request.teacher, request.random_state))),
-    "reduced": Embedder(_reduced, needs=("features", "phi")),
-    "student": Embedder(_student, needs=("model",)),
-    "student-int8": Embedder(_student, needs=("model",)),
-    "mfcc": Embedder(lambda request: request.embed(MfccModel())),
-    "logmel-cnn": Embedder(_log_mel_images),
+EMBEDDERS: Mapping[str, Callable[[Request], Results]] = {
+    "teacher": lambda request: request.embed(load_teacher(request.teacher, request.random_state)),
+    "reduced": _reduced,
+    "student": _student,
+    "student-int8": _student,
+    "mfcc": lambda request: request.embed(MfccModel()),
+    "logmel-cnn": _log_mel_images,
 }
 
 
-def embed_by(representation: str, request: Request) -> Results:
+def embed_by(representation: Representation, request: Request) -> Results:
     """Embed the clips of a request; returns results for `done.json`.
 
     Raises
@@ -163,8 +155,8 @@ def embed_by(representation: str, request: Request) -> Results:
     InputError
         The representation is unknown, or an input that it needs is missing.
     """
-    embedder = look_up(REPRESENTATIONS, representation, "representation")
-    for name in embedder.needs:
+    embed = look_up(EMBEDDERS, representation, "representation")
+    for name in REPRESENTATIONS[representation].inputs:
         if name not in request.inputs:
             raise InputError(f"--{name} is missing; representation {representation} needs it.")
-    return embedder.embed(request)
+    return embed(request)

@@ -6,6 +6,7 @@ import logging
 import typing
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 from l3embedding.classifier.bootstrap import confidence_intervals
 from l3embedding.classifier.counts import Level
 from l3embedding.classifier.metrics import curve_table, evaluate, evaluate_proximity
-from l3embedding.data.clip_embeddings import CLIPS, stack_embeddings
+from l3embedding.data.clip_embeddings import CLIPS, StackedEmbeddings, stack_embeddings
 from l3embedding.data.sonyc_ust import (
     ANNOTATIONS,
     TAXONOMY,
@@ -27,13 +28,12 @@ from l3embedding.data.sonyc_ust import (
     read_annotations,
     read_taxonomy,
 )
-from l3embedding.downstream.clips import Skipped, clip_images
+from l3embedding.downstream.clips import clip_images
 from l3embedding.settings import ClassifierSettings, DatasetSettings
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
 
 if typing.TYPE_CHECKING:
-    from l3embedding.classifier.tagging import Features
     from l3embedding.downstream.fine_tuning import Tuning
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def classify_sonyc_ust(
         annotations = apply_splits(annotations, inputs["split_path"])
     targets = tag_targets(annotations, taxonomy, settings)
     truth = ground_truth(annotations, taxonomy, dataset.evaluate_split)
-    training, evaluated, skipped, tuning = _features(inputs, folder, settings, list(targets.index), list(truth.index))
+    training, evaluated, tuning = _features(inputs, folder, settings, list(targets.index), list(truth.index))
     checkpoint = folder / "resume.npz"
     # Only training is deferred, which then saves its state; the checkpoint must outlive an interrupted training.
     with stop_deferred() as should_stop:
@@ -114,7 +114,7 @@ def classify_sonyc_ust(
         "prior": evaluate(tagged.prior, truth, taxonomy, "coarse"),
         **tagged.facts,
         "validate_clips": len(truth),
-        "skipped": skipped,
+        "skipped": training.skipped + evaluated.skipped,
     }
 
 
@@ -166,26 +166,20 @@ def _features(
     settings: ClassifierSettings,
     training: list[str],
     evaluated: list[str],
-) -> tuple[Features, Features, Skipped, Tuning | None]:
-    """Features of the training clips and of those to evaluate on; to fine-tune, the student's images of them."""
-    from l3embedding.classifier.tagging import Features
-
+) -> tuple[StackedEmbeddings, StackedEmbeddings, Tuning | None]:
+    """Embeddings of the training clips and of those to evaluate on; to fine-tune, the student's images of them."""
     if settings.fine_tune != ("student_dir" in inputs):
         raise InputError("classifier.fine_tune and --student-dir go together: the student that made the features.")
     features = inputs["features"] / CLIPS
-    audio: dict[str, Path] = {}
-    if settings.fine_tune:
-        audio = find_clips(inputs["dataset_root"], [*training, *evaluated])
-        training, evaluated = ([clip for clip in clips if clip in audio] for clips in (training, evaluated))
-    first, second = (stack_embeddings(features, clips) for clips in (training, evaluated))
-    skipped = first.skipped + second.skipped
     if not settings.fine_tune:
-        return Features(first.features, first.clips), Features(second.features, second.clips), skipped, None
+        return stack_embeddings(features, training), stack_embeddings(features, evaluated), None
     from l3embedding.downstream.fine_tuning import IMAGES, Tuning
 
-    tuning = Tuning.of(inputs["student_dir"], first.features if settings.standardize else None)
-    pair = [
-        Features(clip_images([audio[clip] for clip in clips], features, tuning.model, folder / IMAGES / name), clips)
-        for name, clips in (("training.npy", first.clips), ("evaluated.npy", second.clips))
-    ]
-    return pair[0], pair[1], skipped, tuning
+    audio = find_clips(inputs["dataset_root"], [*training, *evaluated])
+    stacks = [stack_embeddings(features, [each for each in clips if each in audio]) for clips in (training, evaluated)]
+    tuning = Tuning.of(inputs["student_dir"], stacks[0].features if settings.standardize else None)
+    for index, name in enumerate(("training.npy", "evaluated.npy")):
+        clips = [audio[clip] for clip in stacks[index].clips]
+        images = clip_images(clips, features, tuning.model, folder / IMAGES / name)
+        stacks[index] = replace(stacks[index], features=images)
+    return stacks[0], stacks[1], tuning

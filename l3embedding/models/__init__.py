@@ -1,1 +1,1 @@
-"""Networks, their front ends and weights, and teachers of any kind."""
+"""Front ends, networks, pretrained weights, model files, and teachers of any kind."""

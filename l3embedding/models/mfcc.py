@@ -1,4 +1,4 @@
-"""MFCC statistics as an embedding: the baseline that learned nothing.
+"""MFCC statistics as an embedding: a baseline that is not trained.
 
 References
 ----------
@@ -26,8 +26,8 @@ class MfccModel:
     sample_rate = SAMPLE_RATE
     frame_length = SAMPLE_RATE
     embedding_size = N_STATISTICS * N_MFCC
-    size_mb = 0.0
-    activation_mb = 0.0
+    size_mb: float | None = 0.0
+    activation_mb: float | None = 0.0
     weights_sha256 = hashlib.sha256(b"").hexdigest()
     licence = "mit"
     is_stand_in = False
@@ -38,6 +38,6 @@ class MfccModel:
         from librosa.feature import melspectrogram, mfcc
 
         power = melspectrogram(y=frames, sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP_LENGTH, n_mels=N_MELS)
-        # Without a floor that depends on the loudest of the frames that happen to be embedded together.
+        # librosa's power_to_db would set its floor by the loudest of the frames that are embedded together.
         decibel = 10 * np.log10(np.maximum(power, 1e-10))
         return np.stack([summary_statistics(each.T) for each in mfcc(S=decibel, n_mfcc=N_MFCC)])

@@ -1,12 +1,12 @@
-"""Models of others in files: any Keras or TFLite model that takes audio, or a log-mel image.
+"""Model files: any Keras or TFLite model that takes audio, or a log-mel image.
 
-Such a file does not say at which rate it hears, so a JSON file of the same name lies beside it. For
-a model that takes audio it is a `AudioInput`, for one that takes an image an `InputRepresentation`:
+Such a file does not contain the sampling rate that the model expects, so a JSON file of the same name must lie beside
+it. For a model that takes audio it holds an `AudioInput`, for one that takes an image an `InputRepresentation`:
 
     yamnet.tflite    yamnet.json     {"sample_rate": 16000, "frame_length": 15600, "output": 1}
     student.tflite   student.json    {"sample_rate": 8000, "n_fft": 1024, "hop_length": 160, "n_mels": 64}
 
-Loading never runs code that came with a file: a Keras model may consist of Keras' own layers only.
+Loading never executes code from a file: a Keras model may consist of Keras' own layers only.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from l3embedding.models.frontend import InputRepresentation
 from l3embedding.models.networks import split_embedding_model
+from l3embedding.models.representation import InputRepresentation
 from l3embedding.models.teachers import KerasEmbeddingModel, embed_in_batches
-from l3embedding.models.weights import sha256
+from l3embedding.utils.downloads import digest
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import read_json, write_json
 
@@ -38,19 +38,19 @@ _OURS = "l3embedding"
 
 @dataclass(frozen=True)
 class AudioInput:
-    """What a model that takes audio hears, and which of its outputs is the embedding.
+    """Input of a model that takes audio, and which of its outputs is the embedding.
 
     Attributes
     ----------
     sample_rate
         Hz.
     frame_length
-        Samples in a frame; None where the file has it.
+        Samples per frame; None if the file determines it.
     output
         Number of the output, where there are several.
     pool
-        `mean`: the model gives several embeddings a frame, `[batch, frames, d]`, and their mean is
-        taken. It must be said, since a mean is not what every such model is meant for.
+        `mean`: of a model that returns several embeddings per frame, `[batch, frames, d]`, use the mean. There is
+        no default, since not every such model is meant to be averaged.
     """
 
     sample_rate: int
@@ -60,36 +60,30 @@ class AudioInput:
 
 
 def write_representation(path: Path, representation: InputRepresentation) -> None:
-    """Write the JSON file that lies beside a model that takes images."""
+    """Write the JSON file for a model that takes images."""
     write_json(path, vars(representation))
 
 
 def read_description(path: Path, takes_image: bool) -> InputRepresentation | AudioInput:
-    """Read the JSON file that lies beside a model.
-
-    Parameters
-    ----------
-    path
-        The model's file.
-    takes_image
-        Whether it takes a log-mel image; audio otherwise.
+    """Read the JSON file that describes the input of the model at `path`.
 
     Raises
     ------
     InputError
-        The file is missing or says something else.
+        The file is missing or invalid.
     """
     beside = path.with_suffix(".json")
-    kind, example = (InputRepresentation, _IMAGE_EXAMPLE) if takes_image else (AudioInput, _AUDIO_EXAMPLE)
+    kind: type[InputRepresentation | AudioInput] = InputRepresentation if takes_image else AudioInput
+    example = _IMAGE_EXAMPLE if takes_image else _AUDIO_EXAMPLE
     remedy = f"write {beside}, for example {json.dumps(example)}"
     if not beside.is_file():
         raise InputError(
-            f"{path} takes {'images' if takes_image else 'audio'}, but does not say of what rate: {remedy}"
+            f"{path} takes {'images' if takes_image else 'audio'}, but its sampling rate is not known: {remedy}"
         )
     try:
         description = kind(**read_json(beside))
     except TypeError as error:
-        raise InputError(f"{beside} does not say what {path.name} hears ({error}): {remedy}") from None
+        raise InputError(f"{beside} does not describe the input of {path.name} ({error}): {remedy}") from None
     numbers = [description.sample_rate, getattr(description, "frame_length", None) or 1]
     if not all(isinstance(number, int) and number > 0 for number in numbers):
         raise InputError(f"{beside}: sample_rate and frame_length are positive whole numbers: {remedy}")
@@ -97,26 +91,26 @@ def read_description(path: Path, takes_image: bool) -> InputRepresentation | Aud
 
 
 class KerasAudioModel:
-    """A saved Keras model that takes audio: a teacher as `l3embedding.models.plugged.Teacher` asks for.
+    """A saved Keras model that takes audio; a `l3embedding.models.interface.Teacher`.
 
     Parameters
     ----------
     path
-        Where it was saved.
+        The model's file.
     model
         Audio `[batch, samples]`, `[batch, samples, 1]` or `[batch, 1, samples]` to `[batch, d]` or
         `[batch, frames, d]`.
     description
-        What the file does not say.
+        From the JSON file.
     batch_size
-        Frames that are embedded at once.
+        Frames per forward pass.
     """
 
     def __init__(self, path: Path, model: keras.Model, description: AudioInput, batch_size: int = 32) -> None:
         self.name = path.stem
         self.sample_rate = description.sample_rate
         self.batch_size = batch_size
-        self.weights_sha256 = sha256(path)
+        self.weights_sha256 = digest(path, "sha256")
         self._axis, self.frame_length = audio_axis(path, model.input_shape[1:], description)
         outputs = model.outputs
         output = outputs[choose_output(path, [each.name for each in outputs], description)]
@@ -135,12 +129,12 @@ class KerasAudioModel:
 
 
 def load_keras_file(path: Path, batch_size: int) -> KerasEmbeddingModel | KerasAudioModel:
-    """Load a student of ours, or a Keras model of others that lies in a `.keras` or `.h5` file.
+    """Load a student, or any other Keras model, from a `.keras` or `.h5` file.
 
     Raises
     ------
     InputError
-        The file is damaged, has layers that run code of their own, or does not fit what is said of it.
+        The file is damaged, has layers that execute code of their own, or does not fit its description.
     """
     require_own_layers(path)
     try:
@@ -149,7 +143,7 @@ def load_keras_file(path: Path, batch_size: int) -> KerasEmbeddingModel | KerasA
         raise InputError(f"{path} cannot be loaded by Keras: {error}") from None
     if any(type(layer).__module__.startswith(_OURS) for layer in model.layers):
         representation, network = split_embedding_model(model)
-        return KerasEmbeddingModel(path.stem, representation, network, sha256(path), batch_size=batch_size)
+        return KerasEmbeddingModel(path.stem, representation, network, digest(path, "sha256"), batch_size=batch_size)
     if len(model.inputs) != 1:
         raise InputError(f"{path} has {len(model.inputs)} inputs; a teacher has one.")
     takes_image = len(model.input_shape) == _IMAGE_RANK
@@ -161,11 +155,11 @@ def load_keras_file(path: Path, batch_size: int) -> KerasEmbeddingModel | KerasA
             f"{path} takes images of {model.input_shape[1:]}, but {path.with_suffix('.json').name} describes "
             f"{description.image_shape}."
         )
-    return KerasEmbeddingModel(path.stem, description, model, sha256(path), batch_size=batch_size)
+    return KerasEmbeddingModel(path.stem, description, model, digest(path, "sha256"), batch_size=batch_size)
 
 
 def is_full_model(path: Path) -> bool:
-    """Say whether an HDF5 file holds a whole model of Keras' own layers, not only weights or one of kapre's."""
+    """Whether an HDF5 file holds a whole model without kapre's layers, rather than weights alone."""
     config = _read_config(path)
     return config is not None and not any(
         "spectrogram" in str(each.get("class_name")).lower() for each in _parts(config)
@@ -173,47 +167,48 @@ def is_full_model(path: Path) -> bool:
 
 
 def require_own_layers(path: Path) -> None:
-    """Refuse a Keras file that holds code, or calls for code beside Keras' own and ours.
-
-    Keras' safe mode refuses Lambda layers too, but not in every release and not in every format.
+    """Refuse a Keras file that holds code, or needs code other than Keras' own and ours.
 
     Raises
     ------
     InputError
         It does, or it cannot be read.
     """
+    # Keras' safe mode refuses Lambda layers too, but not in every release and not in every format.
     config = _read_config(path)
     if config is None:
-        raise InputError(f"{path} holds no Keras model.")
+        raise InputError(f"{path} does not hold a Keras model.")
     for part in _parts(config):
         name, module = str(part["class_name"]), str(part.get("module") or "keras")
         if "lambda" in name.lower():
             raise InputError(
-                f"{path} has a Lambda layer, which runs code that lies in the file; it is not loaded. "
-                "Save the model without it, or load it in a function of yours: teacher: my_module:load"
+                f"{path} has a Lambda layer, which would execute code from the file; it is not loaded. "
+                "Save the model without it, or load it in a function of your own: teacher: my_module:load"
             )
         if module.split(".")[0] not in ("keras", "builtins", _OURS):
             raise InputError(
-                f"{path} needs {module}.{name}, which is not Keras' own. "
-                "Load it in a function of yours, and name that: teacher: my_module:load"
+                f"{path} needs {module}.{name}, which is not part of Keras. "
+                "Load it in a function of your own, and name that: teacher: my_module:load"
             )
 
 
 def _read_config(path: Path) -> dict[str, Any] | None:
-    """The architecture in a Keras file; None in one that has none."""
+    """The architecture that a Keras file holds, if any."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                return json.loads(archive.read("config.json"))
-        with h5py.File(path, "r") as file:
-            config = file.attrs.get("model_config")
+                config = archive.read("config.json")
+        else:
+            with h5py.File(path, "r") as file:
+                config = file.attrs.get("model_config")
+        parsed: dict[str, Any] | None = None if config is None else json.loads(config)
+        return parsed
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as a Keras model: {error}") from None
-    return None if config is None else json.loads(config)
 
 
 def _parts(config: Any) -> Iterator[dict[str, Any]]:
-    """Every object that a configuration names, at whatever depth."""
+    """All objects in a configuration, at whatever depth."""
     if isinstance(config, dict):
         if "class_name" in config:
             yield config
@@ -225,28 +220,21 @@ def _parts(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def audio_axis(path: Path, shape: tuple[int | None, ...], description: AudioInput) -> tuple[int | None, int]:
-    """Find where the samples are in a model's input, and how many there are.
+    """Find the axis to be added to frames to get a model's input, if any, and the frames' length.
 
     Parameters
     ----------
     path
-        The model's file.
+        The model's file, for messages.
     shape
-        Of the input, without the batch: `(samples,)`, `(samples, 1)` or `(1, samples)`; None is dynamic.
+        Shape of its input without the batch: `(samples,)`, `(samples, 1)` or `(1, samples)`; None is dynamic.
     description
-        Gives the length where the file does not.
-
-    Returns
-    -------
-    axis
-        Of the frames, which is to be added to them; None if there is none.
-    frame_length
-        Samples.
+        Its length is used where `shape` is dynamic.
 
     Raises
     ------
     InputError
-        The shape is another, the length is not known, or the two differ.
+        The shape is another one, or the length is not known or contradictory.
     """
     if len(shape) not in (1, 2) or (len(shape) == 2 and 1 not in shape):
         raise InputError(f"{path} takes {shape}; a teacher takes audio (samples,), (samples, 1) or (1, samples).")
@@ -257,7 +245,7 @@ def audio_axis(path: Path, shape: tuple[int | None, ...], description: AudioInpu
     if length is None:
         raise InputError(f"{path} takes audio of any length; write frame_length (samples) into {beside}.")
     if description.frame_length not in (None, length):
-        raise InputError(f"{path} takes {length} samples, but {beside} says {description.frame_length}.")
+        raise InputError(f"{path} takes {length} samples, but {beside} has frame_length {description.frame_length}.")
     return axis, length
 
 
@@ -267,23 +255,22 @@ def choose_output(path: Path, names: list[str], description: AudioInput) -> int:
     Raises
     ------
     InputError
-        There are several and none is chosen, or the chosen one is not there.
+        There are several and none is chosen, or the chosen one does not exist.
     """
-    if description.output is None and len(names) == 1:
-        return 0
-    if description.output not in range(len(names)):
+    output = 0 if description.output is None and len(names) == 1 else description.output
+    if output is None or output not in range(len(names)):
         listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
         raise InputError(
             f"{path} has the outputs {listed}; write which is the embedding into {path.with_suffix('.json')}: "
             '"output": 0'
         )
-    return description.output
+    return output
 
 
-def require_pool(path: Path, description: AudioInput) -> None:
-    """Refuse several embeddings a frame, unless it is said that their mean is to be taken."""
-    if description.pool != "mean":
+def require_pool(path: Path, description: InputRepresentation | AudioInput) -> None:
+    """Refuse several embeddings per frame, unless the description asks for their mean."""
+    if not isinstance(description, AudioInput) or description.pool != "mean":
         raise InputError(
-            f"{path} gives several embeddings a frame; if their mean will do, "
+            f"{path} returns several embeddings per frame; if you want their mean, "
             f'write "pool": "mean" into {path.with_suffix(".json")}.'
         )

@@ -1,11 +1,15 @@
 """The L3 audio network: the teacher's, and with fewer filters the students'.
 
 Batch normalisation on the image, then four blocks of two 3x3 convolutions, each followed by batch
-normalisation and ReLU, with 2x2 max-pooling after the first three. The *head* is how it ends:
+normalisation and ReLU, with 2x2 max-pooling after the first three. The *head* is how the network ends, after
+the last convolution:
 
-`openl3`   the last convolution's output, neither normalised nor rectified, max-pooled to 512 or 6144
-`relu`     normalised, rectified, max-pooled over the whole map: the released SEA students
-`linear`   normalised, max-pooled over the whole map: reaches the negative half of PCA's targets
+`openl3`   max-pooling of its output, neither normalised nor rectified, to 512 or 6144 dimensions
+`relu`     normalisation, ReLU, global max-pooling: the released SEA students
+`linear`   normalisation, global max-pooling: reaches negative values, as PCA's targets have
+
+Names and order of the layers are part of the file formats: released weights are read in this order, and training
+states by these names.
 
 References
 ----------
@@ -15,19 +19,21 @@ et al., ICASSP 2021.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import keras
-import numpy as np
 from keras import layers
 
-from l3embedding.models.frontend import InputRepresentation, LogMelSpectrogram
+from l3embedding.models.frontend import InputRepresentation, LogMelSpectrogram, student_representation
+from l3embedding.models.l3 import TEACHER_FILTERS
+from l3embedding.settings import StudentSettings
 from l3embedding.utils.errors import InputError
+from l3embedding.utils.registry import look_up
 
 Head = Literal["openl3", "relu", "linear"]
 Precision = Literal["float32", "mixed_bfloat16"]
-
-TEACHER_FILTERS = (64, 128, 256, 512)
 
 EMBEDDING_LAYER = "audio_embedding_layer"
 NETWORK = "network"
@@ -36,14 +42,14 @@ _IMAGE_NORMALIZATION = "image_normalization"
 _ENDS = (_IMAGE_NORMALIZATION, "pool", "embedding")
 
 _MOMENTUM = 0.9
-"""Of the moving averages. With Keras' 0.99 they take hundreds of steps to settle, and until then validation judges
-another network than the one that is trained: by 17.5 against 1.7 after the first 57 steps on real recordings."""
+"""Of the moving averages. With Keras' 0.99 they take hundreds of steps to settle, and until then the validation loss is
+that of another network than the one being trained: 17.5 instead of 1.7 after 57 steps on real recordings."""
 
 _OPENL3_GRID = {512: (1, 1), 6144: (4, 3)}
 
 
 class ModelSize(NamedTuple):
-    """Parameters, their megabytes (10^6 bytes) in float32, those of the largest feature map, and work a frame."""
+    """Parameters, their size in float32 and that of the largest feature map (10^6 bytes), and work per frame."""
 
     parameters: int
     size_mb: float
@@ -66,15 +72,16 @@ def l3_audio_network(
     filters
         Of each block; the last is the embedding's dimension.
     head
-        See the top of this module.
+        A key of `HEADS`, see the top of this module.
     embedding_size
-        For the head `openl3` of 512 filters: 512, or 6144 for a 4 x 3 grid of them.
+        For the head `openl3` and 512 filters: 512, or 6144 for a 4 x 3 grid of 512.
 
     Raises
     ------
     InputError
-        The image is too small to be pooled that often, or the network has no such embedding size.
+        There is no such head, the image is too small for so much pooling, or the network has no such embedding size.
     """
+    finish = look_up(HEADS, head, "student.head")
     sizes = _OPENL3_GRID if head == "openl3" and filters[-1] == 512 else {filters[-1]: (1, 1)}
     if embedding_size is not None and embedding_size not in sizes:
         raise InputError(f"This network embeds in {' or '.join(map(str, sizes))} dimensions, not {embedding_size}.")
@@ -90,13 +97,18 @@ def l3_audio_network(
         last = block == len(filters)
         x = _convolution(x, width, EMBEDDING_LAYER if last else f"block_{block}_conv_2")
         x = x if last else _rectified(x)
-    return keras.Model(image, _end(x, head, embedding_size), name=NETWORK)
+    return keras.Model(image, finish(x, embedding_size), name=NETWORK)
+
+
+def student_network(student: StudentSettings) -> keras.Model:
+    """Build a student's untrained network, image to embedding."""
+    return l3_audio_network(student_representation(student).image_shape, student.blocks, student.head)
 
 
 def embedding_model(representation: InputRepresentation, network: keras.Model) -> keras.Model:
     """Put the front end before a network: audio float32 `[batch, sample_rate]` to embedding `[batch, d]`.
 
-    Saved as `.keras`, the model describes itself: what it hears is in its first layer.
+    Saved as `.keras`, the model describes itself: the front end's layer holds its input representation.
     """
     audio = keras.Input((representation.frame_length,), name="audio")
     return keras.Model(audio, network(LogMelSpectrogram(representation, name="log_mel")(audio)), name="embedding")
@@ -120,9 +132,8 @@ def split_embedding_model(model: keras.Model) -> tuple[InputRepresentation, kera
 def with_precision(network: keras.Model, precision: Precision) -> keras.Model:
     """Copy a network, uncompiled, into a precision of arithmetic; its weights stay float32.
 
-    Both ends stay float32 too: eight bits would round the image to half a dB, and the embedding by 0.4 %.
+    Both ends compute in float32: bfloat16's eight bits would round the image to half a dB, and the embedding by 0.4 %.
     """
-
     config = network.get_config()
     for layer in config["layers"]:
         is_end = layer["name"] in _ENDS or layer["name"].startswith(f"{EMBEDDING_LAYER}_")
@@ -134,17 +145,17 @@ def with_precision(network: keras.Model, precision: Precision) -> keras.Model:
 
 
 def model_size(network: keras.Model) -> ModelSize:
-    """Count a network's parameters, its largest feature map, in float32 as the paper does, and its convolutions."""
+    """Count a network's parameters, its largest feature map in float32, as the paper does, and its convolutions."""
     parameters = network.count_params()
-    maps = [_size(layer.output.shape) for layer in network.layers if not isinstance(layer, layers.InputLayer)]
-    flop = sum(2 * _size(layer.output.shape) * np.prod(layer.kernel.shape[:-1]) for layer in _convolutions(network))
-    return ModelSize(
-        parameters, round(parameters * 4 / 1e6, 4), round(max(maps) * 4 / 1e6, 4), round(float(flop) / 1e9, 4)
-    )
+    maps = [_size(layer) for layer in network.layers if not isinstance(layer, layers.InputLayer)]
+    convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
+    flop = sum(2 * _size(layer) * math.prod(layer.kernel.shape[:-1]) for layer in convolutions)
+    return ModelSize(parameters, round(parameters * 4 / 1e6, 4), round(max(maps) * 4 / 1e6, 4), round(flop / 1e9, 4))
 
 
-def _convolutions(network: keras.Model) -> list[layers.Conv2D]:
-    return [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
+def _size(layer: keras.layers.Layer) -> int:
+    """Numbers in a layer's output for one frame."""
+    return math.prod(side or 1 for side in layer.output.shape[1:])
 
 
 def _convolution(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
@@ -170,17 +181,18 @@ def _name(x: keras.KerasTensor) -> str:
     return x._keras_history.operation.name
 
 
-def _end(x: keras.KerasTensor, head: Head, embedding_size: int | None) -> keras.KerasTensor:
-    if head == "openl3":
-        rows, columns = _OPENL3_GRID.get(embedding_size or 512, (1, 1))
-        pool = (-(-x.shape[1] // rows), -(-x.shape[2] // columns))
-        return layers.Flatten(name="embedding")(layers.MaxPooling2D(pool, padding="same", name="pool")(x))
-    x = _rectified(x) if head == "relu" else _normalized(x)
-    return layers.Flatten(name="embedding")(layers.MaxPooling2D(x.shape[1:3], name="pool")(x))
+def _openl3_head(x: keras.KerasTensor, embedding_size: int | None) -> keras.KerasTensor:
+    rows, columns = _OPENL3_GRID.get(embedding_size or 512, (1, 1))
+    return _pooled(x, (-(-x.shape[1] // rows), -(-x.shape[2] // columns)), padding="same")
 
 
-def _size(shape: tuple[int | None, ...]) -> int:
-    product = 1
-    for side in shape[1:]:
-        product *= side or 1
-    return product
+def _pooled(x: keras.KerasTensor, size: tuple[int, int], **options: Any) -> keras.KerasTensor:
+    return layers.Flatten(name="embedding")(layers.MaxPooling2D(size, **options, name="pool")(x))
+
+
+HEADS: dict[str, Callable[[keras.KerasTensor, int | None], keras.KerasTensor]] = {
+    "openl3": _openl3_head,
+    "relu": lambda x, _: _pooled(_rectified(x), x.shape[1:3]),
+    "linear": lambda x, _: _pooled(_normalized(x), x.shape[1:3]),
+}
+"""How a network ends: head to what it does with the last convolution's output, given the embedding size."""

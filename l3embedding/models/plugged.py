@@ -1,13 +1,13 @@
-"""A teacher of one's own: the little that is asked of it, and what is filled in and checked.
+"""A teacher of your own: what it has to provide, and what is filled in and checked.
 
-Anything that has the attributes and the one method of `Teacher` can teach. It is named where an
-official model would be, as a callable without arguments that the Python path holds:
+Anything with the attributes and the method of `l3embedding.models.interface.Teacher` can be a teacher. In place of an
+official name you give a callable without arguments that can be imported:
 
     teacher: my_package.my_module:load
 
-A teacher's frames may be of any length. Where teacher and student hear the same second, as in the
-chain, a teacher of shorter frames hears the second's beginning, and one of longer frames hears the
-second followed by silence: so what it says depends on nothing that the student cannot hear.
+A teacher's frames may have any length. In the chain teacher and student embed the same second: a teacher of shorter
+frames gets the beginning of the second, one of longer frames the second followed by silence. So its embedding
+depends on nothing that is not in the student's input.
 """
 
 from __future__ import annotations
@@ -15,43 +15,16 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l3embedding.models.teachers import UNKNOWN_LICENCE, EmbeddingModel
+from l3embedding.models.interface import UNKNOWN_LICENCE, EmbeddingModel, Teacher
 from l3embedding.utils.errors import InputError
 
 _PROBE_FRAMES = 2
 _PROJECTIONS = 4
-
-
-class Teacher(Protocol):
-    """What a teacher must have.
-
-    It may have more of `l3embedding.models.teachers.EmbeddingModel`: `name`, `size_mb`, `activation_mb`,
-    `weights_sha256`, `licence`.
-
-    Attributes
-    ----------
-    sample_rate
-        Hz.
-    frame_length
-        Samples in a frame.
-    embedding_size
-        Dimension of the embedding.
-    """
-
-    sample_rate: int
-    frame_length: int
-    embedding_size: int
-
-    def embed(self, frames: NDArray[np.float32]) -> Any:
-        """Embed frames float32 `[n, frame_length]` in [-1, 1] as an array of numbers `[n, embedding_size]`.
-
-        The same frames give the same embeddings, whatever the others of the batch.
-        """
 
 
 class PluggedTeacher:
@@ -60,18 +33,21 @@ class PluggedTeacher:
     Parameters
     ----------
     teacher
-        Anything that is a `Teacher`.
+        Any `Teacher`.
     name
-        What it is called where it does not say.
+        Its name if it has no attribute `name`.
     batch_size
-        Frames that it is given at once.
+        Frames per call of its `embed`.
 
     Raises
     ------
     InputError
-        It lacks an attribute, or what it gives for noise is not what it promises, or is not the
-        same twice.
+        It lacks an attribute, or its embeddings of noise are not as promised, or differ between two calls.
     """
+
+    sample_rate: int
+    frame_length: int
+    embedding_size: int
 
     def __init__(self, teacher: Teacher, name: str, batch_size: int = 32) -> None:
         self._teacher = teacher
@@ -84,9 +60,9 @@ class PluggedTeacher:
             setattr(self, attribute, int(value))
         if not callable(getattr(teacher, "embed", None)):
             raise InputError(f"The teacher {self.name} has no method embed(frames).")
-        self.size_mb = getattr(teacher, "size_mb", None)
-        self.activation_mb = getattr(teacher, "activation_mb", None)
-        self.licence = getattr(teacher, "licence", UNKNOWN_LICENCE)
+        self.size_mb: float | None = getattr(teacher, "size_mb", None)
+        self.activation_mb: float | None = getattr(teacher, "activation_mb", None)
+        self.licence = str(getattr(teacher, "licence", UNKNOWN_LICENCE))
         self.is_stand_in = bool(getattr(teacher, "is_stand_in", False))
         fingerprint = self._fingerprint()
         self.weights_sha256 = str(getattr(teacher, "weights_sha256", fingerprint))
@@ -97,7 +73,7 @@ class PluggedTeacher:
         Raises
         ------
         InputError
-            The teacher gave another shape, no numbers, or numbers that are not finite.
+            The teacher returned an array of another shape or type, or numbers that are not finite.
         """
         embeddings = np.empty((len(frames), self.embedding_size), np.float32)
         for start in range(0, len(frames), self.batch_size):
@@ -110,39 +86,34 @@ class PluggedTeacher:
         promised = (len(frames), self.embedding_size)
         if values.shape != promised:
             raise InputError(
-                f"The teacher {self.name} gave an array of {values.shape} for frames of {frames.shape}, not {promised}."
+                f"The teacher {self.name} returned an array of {values.shape} for frames of {frames.shape}, "
+                f"not {promised}."
             )
         if not (np.issubdtype(values.dtype, np.floating) or np.issubdtype(values.dtype, np.integer)):
-            raise InputError(f"The teacher {self.name} gave an array of {values.dtype}, not of numbers.")
+            raise InputError(f"The teacher {self.name} returned an array of {values.dtype}, not of numbers.")
         if not np.isfinite(values).all():
-            raise InputError(f"The teacher {self.name} gave an embedding that is not finite.")
+            raise InputError(f"The teacher {self.name} returned an embedding that is not finite.")
         return values
 
     def _fingerprint(self) -> str:
-        """Hash of what it makes of a fixed noise, so coarse that another machine's rounding does not show."""
+        """Hash of its embeddings of a fixed noise, rounded so coarsely that it is the same on other machines."""
         rng = np.random.default_rng(0)
         noise = rng.normal(0, 0.1, (_PROBE_FRAMES, self.frame_length)).astype(np.float32)
         embeddings = self.embed(noise)
         if not np.allclose(embeddings, self.embed(noise), rtol=1e-3, atol=1e-4 * np.abs(embeddings).max()):
             raise InputError(
-                f"The teacher {self.name} gives other embeddings for the same frames: is it in training mode?"
+                f"The teacher {self.name} returns other embeddings for the same frames: is it in training mode?"
             )
         norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
         directions = embeddings / np.maximum(norms, np.finfo(np.float32).tiny)
         projected = directions @ rng.standard_normal((self.embedding_size, _PROJECTIONS))
-        said = [f"{norm:.2e}" for norm in norms.ravel()] + [f"{value:.2f}" for value in projected.ravel()]
-        said += [str(self.sample_rate), str(self.frame_length)]
-        return hashlib.sha256(" ".join(said).replace("-0.00", "0.00").encode()).hexdigest()
+        text = [f"{norm:.2e}" for norm in norms.ravel()] + [f"{value:.2f}" for value in projected.ravel()]
+        text += [str(self.sample_rate), str(self.frame_length)]
+        return hashlib.sha256(" ".join(text).replace("-0.00", "0.00").encode()).hexdigest()
 
 
 class SecondFrames:
-    """An embedding model that hears whole seconds, see the top of this module.
-
-    Parameters
-    ----------
-    model
-        Of another frame length.
-    """
+    """An embedding model with frames of one second, made of one with another frame length; see this module's top."""
 
     def __init__(self, model: EmbeddingModel) -> None:
         self._model = model
@@ -159,24 +130,24 @@ class SecondFrames:
 
 
 def in_seconds(model: EmbeddingModel) -> EmbeddingModel:
-    """Have an embedding model hear whole seconds; most do already."""
+    """Make an embedding model's frames one second long; most already are."""
     return model if model.frame_length == model.sample_rate else SecondFrames(model)
 
 
 def is_plugged(name: str) -> bool:
-    """Say whether a name is that of a callable: `package.module:callable`."""
+    """Whether a name is that of a callable: `package.module:callable`."""
     return re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) is not None
 
 
 def load_plugged(name: str, batch_size: int = 32) -> PluggedTeacher:
-    """Import the callable that `package.module:callable` names, call it, and take what it returns as a teacher.
+    """Import the callable that `package.module:callable` names, and call it to get a teacher.
 
-    This runs the user's code, because the user says so.
+    This executes the user's code, as the user asked for by naming it.
 
     Raises
     ------
     InputError
-        There is no such module or callable, or what it returns is no teacher.
+        There is no such module or callable, or it does not return a teacher.
     """
     module_name, _, attribute = name.partition(":")
     try:

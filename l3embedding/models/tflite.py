@@ -1,4 +1,4 @@
-"""TFLite models: students of 8 bits, and any other that takes audio or a log-mel image."""
+"""TFLite models: 8-bit students, and any others that take audio or a log-mel image."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l3embedding.models.frontend import LogMelSpectrogram
+from l3embedding.models.interface import UNKNOWN_LICENCE
 from l3embedding.models.model_files import AudioInput, audio_axis, choose_output, read_description, require_pool
-from l3embedding.models.teachers import UNKNOWN_LICENCE
 from l3embedding.utils.errors import InputError
 
 _IMAGE_RANK = 4
 
 
 class TFLiteEmbeddingModel:
-    """A TFLite network, of float32 or 8 bits; a frame at a time, as on a board.
+    """A TFLite network, float32 or 8-bit. It embeds one frame at a time, as on a board.
 
     Parameters
     ----------
     path
         The `.tflite` file: image `[1, bins, windows, 1]` or audio (`[samples]`, `[1, samples]`,
-        `[1, samples, 1]`) to embedding. Beside it lies a `.json` file that says what it hears, see
+        `[1, samples, 1]`) to embedding. A `.json` file beside it describes its input, see
         `l3embedding.models.model_files`.
 
     Raises
     ------
     InputError
-        One of the two files is missing or not what it should be.
+        One of the two files is missing or invalid.
     """
 
     is_stand_in = False
@@ -61,13 +61,13 @@ class TFLiteEmbeddingModel:
         embeddings = self._run(np.zeros(self._shape, np.float32))
         if len(embeddings) > 1:
             require_pool(path, description)
-        self.embedding_size = embeddings.shape[1]
-        self.size_mb = len(content) / 1e6
+        self.embedding_size = int(embeddings.shape[1])
+        self.size_mb: float | None = len(content) / 1e6
         self.activation_mb = _largest_feature_map(self._interpreter)
         self.weights_sha256 = hashlib.sha256(content).hexdigest()
 
     def _prepare_audio(self, path: Path, description: AudioInput) -> int:
-        """Give the input its length where it has none, and find the output."""
+        """Set the length of an input of any length, and find the number of the output."""
         signature = [None if size < 0 else int(size) for size in self._input["shape_signature"]]
         without_batch = signature if len(signature) == 1 else signature[1:]
         axis, self.frame_length = audio_axis(path, tuple(without_batch), description)
@@ -82,14 +82,14 @@ class TFLiteEmbeddingModel:
         embeddings = np.empty((len(frames), self.embedding_size), np.float32)
         for start in range(0, len(frames), self.batch_size):
             batch = np.ascontiguousarray(frames[start : start + self.batch_size])
-            heard = batch if self._front_end is None else keras.ops.convert_to_numpy(self._front_end(batch))
-            for row, each in enumerate(heard, start):
+            inputs = batch if self._front_end is None else keras.ops.convert_to_numpy(self._front_end(batch))
+            for row, each in enumerate(inputs, start):
                 embeddings[row] = self._run(each).mean(axis=0)
         return embeddings
 
-    def _run(self, heard: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run(self, frame: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed one frame's audio or image; float32 `[embeddings, embedding_size]`."""
-        self._interpreter.set_tensor(self._input["index"], _quantize(heard.reshape(self._shape), self._input))
+        self._interpreter.set_tensor(self._input["index"], _quantize(frame.reshape(self._shape), self._input))
         self._interpreter.invoke()
         values = _dequantize(self._interpreter.get_tensor(self._output["index"]), self._output)
         return values.reshape(-1, values.shape[-1])
@@ -114,7 +114,7 @@ def _largest_feature_map(interpreter: Any) -> float | None:
     return max(sizes) / 1e6 if sizes else None
 
 
-def _quantize(values: NDArray[np.float32], details: dict) -> NDArray:
+def _quantize(values: NDArray[np.float32], details: dict[str, Any]) -> NDArray[Any]:
     if details["dtype"] == np.float32:
         return values
     scale, zero_point = details["quantization"]
@@ -122,7 +122,7 @@ def _quantize(values: NDArray[np.float32], details: dict) -> NDArray:
     return np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(details["dtype"])
 
 
-def _dequantize(values: NDArray, details: dict) -> NDArray[np.float32]:
+def _dequantize(values: NDArray[Any], details: dict[str, Any]) -> NDArray[np.float32]:
     if details["dtype"] == np.float32:
         return values
     scale, zero_point = details["quantization"]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -13,25 +16,28 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from cycler import cycler
 from matplotlib.figure import Figure
 
-from l3embedding.downstream.sonyc_ust import CURVES
-from l3embedding.report.collect import Report
-from l3embedding.report.tables import (
-    class_scores,
-    floor,
-    kind_name,
-    main_score,
-    of_dataset,
-    row_name,
-    scores,
-    student_name,
+from l3embedding.data.datasets import DATASETS
+from l3embedding.jobs.folder import DONE
+from l3embedding.report.collect import (
+    SUPERVISION,
+    Report,
+    chance_level,
+    key_columns,
+    main_metric,
+    name_rows,
+    of_metric,
 )
+from l3embedding.report.tables import CLASSES, METRICS, means
+from l3embedding.report.tsne import Layout
+from l3embedding.utils.files import read_json
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 
-_STYLE = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -39,11 +45,14 @@ _STYLE = {
     "axes.grid": True,
     "grid.color": "#e5e5e5",
     "axes.axisbelow": True,
-    "axes.prop_cycle": plt.cycler(color=COLORS),
+    "axes.prop_cycle": cycler(color=COLORS),
+    "legend.frameon": False,
+    "legend.fontsize": 8,
     "svg.fonttype": "none",
     # The same report is the same file.
     "svg.hashsalt": "report",
 }
+_DASHED: Any = {"color": COLORS[3], "linestyle": "--", "linewidth": 1.2}
 
 
 @dataclass(frozen=True)
@@ -54,114 +63,116 @@ class Picture:
     svg: str
 
 
-def all_figures(report: Report) -> list[Picture]:
-    """Every figure that the report has something for."""
+def all_figures(report: Report, tsne: Mapping[str, Layout] | None = None) -> list[Picture]:
+    """Every figure that the report has something for; those of scores, for each data set by itself.
+
+    Parameters
+    ----------
+    report
+        The runs.
+    tsne
+        Run of stage 01 to its layout, from `l3embedding.report.tsne`.
+    """
     with plt.rc_context(_STYLE):
-        draws = (
-            score_figure,
-            size_figure,
-            class_figure,
-            confusion_figure,
-            curve_figure,
-            cooccurrence_figure,
-            learning_figure,
-            diversity_figure,
-            variance_figure,
-            tsne_figure,
-        )
-        pictures = [draw(report) for draw in draws]
+        draws = (score_figure, size_figure, class_figure, confusion_figure, curve_figure, cooccurrence_figure)
+        pictures = [draw(rows, _place(name, rows)) for name, rows in report.datasets.items() for draw in draws]
+        pictures += [draw(report) for draw in (learning_figure, diversity_figure, variance_figure)]
+        pictures += [tsne_figure(name, layout) for name, layout in (tsne or {}).items()]
     return [picture for picture in pictures if picture]
 
 
-def score_figure(report: Report) -> Picture | None:
-    """Score of each row, with what knowing nothing gives."""
-    if not report.judged:
-        return None
-    measured = scores(report.judged, row_name, main_score)
-    figure, axes = plt.subplots(figsize=(7, 0.45 * len(measured) + 1))
-    names = list(measured)[::-1]
-    means = [measured[name].mean for name in names]
-    spread = [np.std(measured[name].values, ddof=1) if len(measured[name].values) > 1 else 0 for name in names]
-    bars = axes.barh(names, means, xerr=spread if any(spread) else None, color=COLORS[0], height=0.6)
+def _place(name: str, rows: pd.DataFrame) -> str:
+    """What a data set is called in captions."""
+    key = rows["dataset.name"].iloc[0]
+    title = name.replace(key, DATASETS[key].title, 1) if key in DATASETS else name
+    return "synthetic clips" if rows["synthetic"].any() else title
+
+
+def score_figure(rows: pd.DataFrame, place: str) -> Picture:
+    """Score of each model, beside the chance level."""
+    main = of_metric(rows, main_metric(rows))
+    values = main.groupby("model", sort=False)["value"]
+    mean, spread = values.mean()[::-1], values.std()[::-1].fillna(0)
+    figure, axes = plt.subplots(figsize=(7, 0.45 * len(mean) + 1))
+    bars = axes.barh(mean.index, mean, xerr=spread if spread.any() else None, color=COLORS[0], height=0.6)
     axes.bar_label(bars, fmt="%.3f", padding=4)
-    axes.axvline(floor(report), color=COLORS[3], linestyle="--", linewidth=1.2)
+    axes.axvline(chance_level(rows), **_DASHED)
     axes.set_xlim(0, 1)
     axes.grid(axis="y", visible=False)
-    clips = "synthetic clips" if report.is_synthetic else "SONYC-UST"
-    metric = f"micro-AUPRC on {clips}" if of_dataset(report, "sonyc_ust") else "accuracy"
+    metric = f"{METRICS[main_metric(rows)]} on {place}"
     axes.set_xlabel(metric)
-    return _picture(figure, f"{metric[0].upper()}{metric[1:]}; dashed, what knowing nothing gives.")
+    return _picture(figure, f"{metric[0].upper()}{metric[1:]}; dashed: chance level.")
 
 
-def size_figure(report: Report) -> Picture | None:
-    """Score against the size of the model; what differs in its size alone is joined."""
-    sized = [each for each in report.judged if each.model.results.get("size_mb")]
-    if len({each.model.results["size_mb"] for each in sized}) < 2:
+def size_figure(rows: pd.DataFrame, place: str) -> Picture | None:
+    """Score against the size of the model; models that differ in their size alone are joined."""
+    main = of_metric(rows, main_metric(rows))
+    main = main[main["size_mb"].notna()]
+    if main["size_mb"].nunique() < 2:
         return None
+    main = main.assign(kind=main["representation"], size=main["size_mb"].astype(float))
+    if "cnn.supervision" in main:
+        taught = main["cnn.supervision"].map(SUPERVISION)
+        main["kind"] = main["kind"].where(taught.isna(), "log-mel CNN " + taught.fillna(""))
+    main["kind"] = name_rows(
+        main, "kind", [k for k in key_columns(rows) if k not in ("student.dim", "student.filters")]
+    )
     figure, axes = plt.subplots(figsize=(7, 4))
-    kinds = list(dict.fromkeys(map(kind_name, sized)))
-    for kind, color in zip(kinds, _cycle(len(kinds)), strict=True):
-        of_kind = [each for each in sized if kind_name(each) == kind]
-        by_size = scores(of_kind, lambda each: each.model.results["size_mb"], main_score)
-        sizes = sorted(by_size)
-        axes.plot(sizes, [by_size[size].mean for size in sizes], color=color, marker="o", label=kind)
-    axes.axhline(floor(report), color=COLORS[3], linestyle="--", linewidth=1.2)
-    axes.set_xscale("log")
+    kinds = main.groupby("kind", sort=False)
+    for (kind, each), color in zip(kinds, _cycle(len(kinds)), strict=True):
+        points = each.groupby("model")[["size", "value"]].mean().sort_values("size")
+        axes.plot(points["size"], points["value"], color=color, marker="o", label=kind)
+    axes.axhline(chance_level(rows), **_DASHED)
+    axes.set(xscale="log", ylim=(0, 1.02), xlabel="size (MB)", ylabel=METRICS[main_metric(rows)])
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_ylim(0, 1.02)
-    axes.set_xlabel("size (MB)")
-    metric = "micro-AUPRC" if of_dataset(report, "sonyc_ust") else "accuracy"
-    axes.set_ylabel(metric)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
-    return _picture(figure, f"Size against {metric}; dashed, what knowing nothing gives.")
+    axes.legend(loc="lower right")
+    return _picture(figure, f"Size against {METRICS[main_metric(rows)]} on {place}; dashed: chance level.")
 
 
-def class_figure(report: Report) -> Picture | None:
-    """Score of each class, row beside row."""
-    if not report.judged:
-        return None
-    rows = list(dict.fromkeys(map(row_name, report.judged)))
-    classes = list(class_scores(report.judged[0]))
+def class_figure(rows: pd.DataFrame, place: str) -> Picture:
+    """Score of each class, model beside model."""
+    table = means(rows, CLASSES[main_metric(rows)])
     figure, axes = plt.subplots(figsize=(9, 3.4))
-    width = 0.8 / len(rows)
-    for index, name in enumerate(rows):
-        judged = [each for each in report.judged if row_name(each) == name]
-        heights = [np.mean([class_scores(each)[label] for each in judged]) for label in classes]
-        axes.bar(np.arange(len(classes)) + (index - (len(rows) - 1) / 2) * width, heights, width, label=name)
-    axes.set_xticks(range(len(classes)), classes, rotation=25, ha="right")
-    axes.set_ylim(0, 1)
+    width = 0.8 / len(table.columns)
+    for index, model in enumerate(table.columns):
+        offset = (index - (len(table.columns) - 1) / 2) * width
+        axes.bar(np.arange(len(table)) + offset, table[model], width, label=model)
+    axes.set_xticks(range(len(table)), table.index, rotation=25, ha="right")
+    metric = "accuracy" if main_metric(rows) == "accuracy" else "AUPRC"
+    axes.set(ylim=(0, 1), ylabel=metric)
     axes.grid(axis="x", visible=False)
-    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
-    metric = "AUPRC" if of_dataset(report, "sonyc_ust") else "accuracy"
-    axes.set_ylabel(metric)
-    return _picture(figure, f"{metric[0].upper()}{metric[1:]} of each class.")
+    axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+    return _picture(figure, f"{metric[0].upper()}{metric[1:]} of each class on {place}.")
 
 
-def confusion_figure(report: Report) -> Picture | None:
-    """What the student's clips of each class are taken for."""
-    shown = [each for each in report.judged if each.representation == "student"] or report.judged
-    if not shown or not (shown[0].run.folder / "confusion.csv").is_file():
+def confusion_figure(rows: pd.DataFrame, place: str) -> Picture | None:
+    """The first student's confusion matrix, or the first model's where there is no student."""
+    runs = rows.drop_duplicates("run")
+    students = runs[runs["representation"] == "student"]
+    shown = (runs if students.empty else students).iloc[0]
+    path = Path(shown["folder"]) / "confusion.csv"
+    if not path.is_file():
         return None
-    table = pd.read_csv(shown[0].run.folder / "confusion.csv", index_col="category")
-    share = table.div(table.sum(axis=1), axis=0)
+    table = pd.read_csv(path, index_col="category")
+    counts = table.to_numpy(int)
+    share = counts / counts.sum(axis=1, keepdims=True)
     side = max(3.0, 0.3 * len(table) + 1.5)
     figure, axes = plt.subplots(figsize=(side, side))
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(table)), table.columns, rotation=90)
     axes.set_yticks(range(len(table)), table.index)
     axes.grid(visible=False)
-    for row, column in zip(*np.nonzero(table.to_numpy()), strict=True):
-        color = "white" if share.iat[row, column] > 0.5 else "black"
-        axes.text(column, row, str(table.iat[row, column]), ha="center", va="center", fontsize=7, color=color)
-    axes.set_xlabel("taken for")
-    axes.set_ylabel("class")
-    return _picture(figure, f"Confusion of {row_name(shown[0])}: clips over all folds.")
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        color = "white" if share[row, column] > 0.5 else "black"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=color)
+    axes.set(xlabel="predicted", ylabel="class")
+    return _picture(figure, f"Confusion of {shown['model']} on {place}: clips over all folds.")
 
 
-def curve_figure(report: Report) -> Picture | None:
-    """Precision against recall of the pooled coarse tags, row beside row; of the first seed."""
-    firsts = {row_name(each): each for each in reversed(of_dataset(report, "sonyc_ust"))}
-    paths = {name: each.run.folder / CURVES for name, each in reversed(firsts.items())}
+def curve_figure(rows: pd.DataFrame, place: str) -> Picture | None:
+    """Precision against recall of the pooled coarse tags, model beside model; of the first seed."""
+    firsts = rows.drop_duplicates("model")
+    paths = {name: Path(folder) / "curves.csv" for name, folder in zip(firsts["model"], firsts["folder"], strict=True)}
     paths = {name: path for name, path in paths.items() if path.is_file()}
     if not paths:
         return None
@@ -170,116 +181,112 @@ def curve_figure(report: Report) -> Picture | None:
         table = pd.read_csv(path)
         micro = table[(table["level"] == "coarse") & (table["category"] == "micro")]
         axes.plot(micro["recall"], micro["precision"], color=color, label=name)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.02)
-    axes.set_xlabel("recall")
-    axes.set_ylabel("precision")
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
-    return _picture(figure, "Precision and recall of the coarse tags, pooled, by threshold.")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    axes.legend(loc="lower left")
+    return _picture(figure, f"Precision and recall of the coarse tags, pooled, by threshold, on {place}.")
 
 
-def cooccurrence_figure(report: Report) -> Picture | None:
-    """Which coarse tags occur together, in truth and by the first row's predictions."""
-    judged = [each for each in of_dataset(report, "sonyc_ust") if "cooccurrence" in each.run.results]
-    if not judged:
+def cooccurrence_figure(rows: pd.DataFrame, place: str) -> Picture | None:
+    """Which coarse tags occur together, in truth and by the first model's predictions."""
+    first = rows.iloc[0]
+    # A matrix has no place in a table of numbers.
+    shares = read_json(Path(first["folder"]) / DONE)["results"].get("cooccurrence")
+    if not shares:
         return None
-    shares = judged[0].run.results["cooccurrence"]
     figure, panels = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
     for axes, key in zip(panels, ("truth", "predicted"), strict=True):
         image = axes.imshow(shares[key], vmin=0, vmax=1, cmap="cividis")
         axes.grid(visible=False)
         axes.set_xticks(range(len(shares["tags"])), shares["tags"], rotation=90)
         axes.set_yticks(range(len(shares["tags"])), shares["tags"])
-        axes.set_title(key if key == "truth" else f"predicted: {row_name(judged[0])}", fontsize=9)
+        axes.set_title(key if key == "truth" else f"predicted: {first['model']}", fontsize=9)
     figure.colorbar(image, ax=panels, shrink=0.8)
-    return _picture(figure, "Co-occurrence: share of the clips with the row's tag that have the column's, too.")
+    return _picture(
+        figure, f"Co-occurrence on {place}: share of the clips with the row's tag that have the column's, too."
+    )
 
 
 def learning_figure(report: Report) -> Picture | None:
     """Mean squared error by epoch, beside that of always predicting the mean."""
-    runs = report.of_stage("03-train-approx-embedding")
-    if not runs:
+    baselines = of_metric(report.of_stage("03-train-approx-embedding"), "baseline_mse")
+    if baselines.empty:
         return None
     figure, axes = plt.subplots(figsize=(7, 3.4))
-    for color, run in zip(_cycle(len(runs)), runs, strict=True):
-        history = pd.read_csv(run.folder / "history.csv")
-        name = student_name(run) if len(runs) < 2 else f"{student_name(run)} {run.folder.name}"
-        axes.plot(history["epoch"], history["train_mse"], color=color, linestyle=":", label=f"{name}, training")
-        axes.plot(history["epoch"], history["valid_mse"], color=color, label=f"{name}, validation")
-        axes.axhline(run.results["baseline_mse"], color=COLORS[3], linestyle="--", linewidth=1.2)
+    several_seeds = baselines["model"].duplicated().any()
+    for color, (_, run) in zip(_cycle(len(baselines)), baselines.iterrows(), strict=True):
+        history = pd.read_csv(Path(run["folder"]) / "history.csv")
+        for split, style in (("train", ":"), ("valid", "-")):
+            label = f"{run['model']}, {'training' if split == 'train' else 'validation'}"
+            label += f" ({run['random_state']})" if several_seeds else ""
+            axes.plot(history["epoch"], history[f"{split}_mse"], color=color, linestyle=style, label=label)
+        axes.axhline(run["value"], **_DASHED)
     # The first epochs of a network whose normalisation is still settling would hide all others.
-    axes.set_ylim(0, 2 * max(run.results["baseline_mse"] for run in runs))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("MSE")
-    axes.legend(frameon=False, fontsize=8)
-    return _picture(figure, "Distillation: error of the student; dashed, of always predicting the mean embedding.")
+    axes.set(ylim=(0, 2 * baselines["value"].max()), xlabel="epoch", ylabel="MSE")
+    axes.legend()
+    return _picture(
+        figure, "Distillation: error of the student; dashed: error of always predicting the mean embedding."
+    )
 
 
 def diversity_figure(report: Report) -> Picture | None:
     """How each sensor's sample differs from random ones, in their standard deviations."""
-    runs = [run for run in report.of_stage("01-sample-teacher-embeddings") if run.results.get("diagnostics")]
-    if not runs:
+    rows = report.of_stage("01-sample-teacher-embeddings")
+    rows = rows[rows["metric"].str.startswith("diagnostics/")]
+    if rows.empty:
         return None
+    path = rows["metric"].str.split("/")
+    names = name_rows(rows, "sample.method", key_columns(rows))
+    rows = rows.assign(sensor=path.str[1], measure=path.str[2], of=path.str[3], name=names)
+    sensors = list(dict.fromkeys(rows["sensor"]))
     measures = ("log_volume", "coverage", "mean_relevance")
-    figure, panels = plt.subplots(1, len(measures), figsize=(9, 0.28 * len(runs[0].results["diagnostics"]) + 1.6))
+    figure, panels = plt.subplots(1, len(measures), figsize=(9, 0.28 * len(sensors) + 1.6))
     for axes, measure in zip(panels, measures, strict=True):
-        for run, color in zip(runs, _cycle(len(runs)), strict=True):
-            diagnostics = run.results["diagnostics"]
-            judged = [diagnostics[sensor][measure] for sensor in diagnostics]
-            axes.scatter(
-                [each["sample"] for each in judged], range(len(judged)), color=color, label=run.parameters["sampling"]
-            )
-        axes.errorbar(
-            [each["random_mean"] for each in judged],
-            range(len(judged)),
-            xerr=[2 * each["random_std"] for each in judged],
-            fmt="|",
-            color="#888888",
-            label="random, two standard deviations",
-        )
-        axes.set_yticks(range(len(judged)), list(diagnostics) if axes is panels[0] else [""] * len(judged))
-        axes.set_ylim(-0.5, len(judged) - 0.5)
-        axes.set_xlabel(measure.replace("_", " "))
-    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="upper center", ncols=4)
+        chosen = rows[rows["measure"] == measure]
+        names = list(dict.fromkeys(chosen["name"]))
+        for name, color in zip(names, _cycle(len(names)), strict=True):
+            values = chosen[chosen["name"] == name].pivot_table("value", "sensor", "of").reindex(sensors)
+            axes.scatter(values["sample"], range(len(sensors)), color=color, label=name)
+        # Random samples are about the same for all methods; those of the last one are shown.
+        label = "random, two standard deviations"
+        spread = 2 * values["random_std"]
+        axes.errorbar(values["random_mean"], range(len(sensors)), xerr=spread, fmt="|", color="#888888", label=label)
+        axes.set_yticks(range(len(sensors)), sensors if axes is panels[0] else [""] * len(sensors))
+        axes.set(ylim=(-0.5, len(sensors) - 0.5), xlabel=measure.replace("_", " "))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="upper center", ncols=4)
     figure.tight_layout(rect=(0, 0, 1, 0.9))
     return _picture(
         figure,
-        "Sampling: was diversity bought? Volume of the sample (log det an item), likeness of a frame to the nearest "
-        "sampled one, and relevance, beside random samples of the same size.",
+        "Sampling: volume of the sample (log det per item), similarity of a frame to the nearest sampled one, and "
+        "relevance, beside random samples of the same size.",
     )
-
-
-def tsne_figure(report: Report) -> Picture | None:
-    """The sampled embeddings on a plane."""
-    runs = [run for run in report.of_stage("02-fit-reduction") if run.results.get("tsne")]
-    if not runs:
-        return None
-    figure, axes = plt.subplots(figsize=(6, 5))
-    sensors = runs[0].results["tsne"]
-    for (sensor, points), color in zip(sensors.items(), _cycle(len(sensors)), strict=True):
-        axes.scatter(*np.transpose(points), s=6, color=color, label=sensor)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.legend(frameon=False, fontsize=8, markerscale=2)
-    return _picture(figure, "Sampled teacher embeddings by t-SNE: a picture, not the reduction.")
 
 
 def variance_figure(report: Report) -> Picture | None:
     """Variance of the sample that phi keeps, by dimensions."""
+    rows = report.of_stage("02-fit-reduction")
     # UMAP keeps no share of it.
-    runs = [run for run in report.of_stage("02-fit-reduction") if "explained_variance_ratios" in run.results]
-    if not runs:
+    rows = rows[rows["metric"].str.startswith("explained_variance_ratios/")]
+    if rows.empty:
         return None
     figure, axes = plt.subplots(figsize=(7, 3))
-    for run in runs:
-        ratios = run.results["explained_variance_ratios"]
-        name = run.folder.name if len(runs) > 1 else run.results["embedding_key"]
-        axes.plot(np.arange(1, len(ratios) + 1), np.cumsum(ratios), label=name)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("dimensions")
-    axes.set_ylabel("explained variance")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    rows = rows.assign(name=name_rows(rows, "reduction.mode", key_columns(rows)))
+    for _, each in rows.groupby("run", sort=False):
+        axes.plot(np.arange(1, len(each) + 1), each["value"].cumsum(), label=each["name"].iloc[0])
+    axes.set(ylim=(0, 1), xlabel="dimensions", ylabel="explained variance")
+    axes.legend(loc="lower right")
     return _picture(figure, "Reduction: share of the sample's variance that phi keeps.")
+
+
+def tsne_figure(name: str, layout: Layout) -> Picture:
+    """The sampled embeddings on a plane."""
+    figure, axes = plt.subplots(figsize=(6, 5))
+    for (sensor, points), color in zip(layout.items(), _cycle(len(layout)), strict=True):
+        x, y = np.transpose(points)
+        axes.scatter(x, y, s=6, color=color, label=sensor)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.legend(markerscale=2)
+    return _picture(figure, f"Teacher embeddings of the sample {name} by t-SNE: a picture, not the reduction.")
 
 
 def _cycle(n: int) -> list[str]:
@@ -290,6 +297,5 @@ def _picture(figure: Figure, caption: str) -> Picture:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
-    svg = buffer.getvalue()
     # The XML declaration and the document type have no place within a page.
-    return Picture(caption, re.sub(r"^.*?(?=<svg)", "", svg, count=1, flags=re.DOTALL))
+    return Picture(caption, re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), count=1, flags=re.DOTALL))

@@ -1,24 +1,29 @@
-"""The report as files: tables in Markdown, and one page that needs nothing else."""
+"""The report as files: the results as CSV, tables in Markdown and JSON, and one page that needs nothing else."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 
 from l3embedding.report import paper
-from l3embedding.report.collect import Report
+from l3embedding.report.collect import Report, caveats
 from l3embedding.report.figures import all_figures
 from l3embedding.report.tables import all_tables, summary
+from l3embedding.report.tsne import Layout
 from l3embedding.utils.files import write_json, write_text
 
+RESULTS = "results.csv"
 TABLES = "tables.md"
 PAGE = "report.html"
 
 
-def write_report(report: Report, title: str, output_dir: Path) -> None:
-    """Write `tables.md`, `tables.json` and `report.html`.
+def write_report(report: Report, title: str, output_dir: Path, tsne: Mapping[str, Layout] | None = None) -> None:
+    """Write `results.csv`, `tables.md`, `tables.json` and `report.html`.
 
     Parameters
     ----------
@@ -28,23 +33,28 @@ def write_report(report: Report, title: str, output_dir: Path) -> None:
         Name of the experiment.
     output_dir
         Where they go.
+    tsne
+        Run of stage 01 to its layout, from `l3embedding.report.tsne.tsne_layout`.
     """
+    write_text(output_dir / RESULTS, report.results.to_csv(index=False))
     tables = all_tables(report)
-    sentences = [text for text in (summary(report), *_remarks(report)) if text]
+    sentences = [*summary(report), *_remarks(report)]
     text = "\n".join([f"# {title}", "", *(f"{sentence}\n" for sentence in sentences)])
     write_text(output_dir / TABLES, text + "\n" + "\n".join(table.markdown() for table in tables))
     write_json(output_dir / "tables.json", [vars(table) for table in tables])
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("l3embedding.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    here = output_dir.resolve()
     page = environment.get_template("page.html.j2").render(
         title=title,
-        caveats=report.caveats,
+        caveats=caveats(report.results),
         sentences=sentences,
         tables=tables,
-        pictures=all_figures(report),
+        pictures=all_figures(report, tsne),
         skipped=report.skipped,
         runs=report.runs,
+        links={run.name: quote(os.path.relpath(run.folder.resolve(), here)) + "/" for run in report.runs},
         as_json=lambda value: json.dumps(value, indent=2, default=str),
         citation=paper.CITATION,
         doi=paper.DOI,
@@ -53,7 +63,10 @@ def write_report(report: Report, title: str, output_dir: Path) -> None:
 
 
 def _remarks(report: Report) -> list[str]:
-    remarks = [f"{run.stage} is unfinished ({run.folder}); what it would show is missing." for run in report.unfinished]
+    remarks = [f"{run.stage} is unfinished ({run.folder}); its results are missing." for run in report.unfinished]
+    remarks += [
+        f"{run.name} is left out: its embeddings were deleted, or are being made anew." for run in report.orphans
+    ]
     if report.skipped:
-        remarks.append(f"{len(report.skipped)} recordings were skipped; the page says which and why.")
+        remarks.append(f"{len(report.skipped)} recordings were skipped; the page lists them with the reasons.")
     return remarks

@@ -1,38 +1,63 @@
-"""The paper's tables beside ours, and what else of a run fits in a table."""
+"""The tables of a report: pivots of the results, the paper's figures beside ours."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-import numpy as np
+import pandas as pd
 
-from l3embedding.jobs.experiment import WITHOUT_UPSTREAM
 from l3embedding.report import paper
-from l3embedding.report.collect import Judged, Report, Run
+from l3embedding.report.collect import (
+    POOLED,
+    Report,
+    caveats,
+    chance_level,
+    key_columns,
+    main_metric,
+    of_metric,
+)
 from l3embedding.report.differences import NOTE as DIFFERENCES_NOTE
 from l3embedding.report.differences import compare
+from l3embedding.settings import UPSTREAM_REPRESENTATIONS
 
 NONE = "-"
-_SUPERVISION = {
-    "labels": "from labels alone",
-    "embedding": "taught by embeddings",
-    "soft_labels": "taught by softened labels",
-    "both": "taught by embeddings and softened labels",
-}
+METRICS = {"accuracy": "accuracy", "micro_auprc": "micro-AUPRC"}
+CLASSES = {"accuracy": "class_accuracy/", "micro_auprc": "class_auprc/"}
+"""Main metric of a data set to the prefix of the same by class."""
+_BOARD_COLUMNS = (
+    ("int8_bytes", 1e6, 3),
+    ("activation_bytes", 1e6, 4),
+    ("arena_bytes", 1e6, 3),
+    ("latency_ms", 1, 1),
+    ("mean_cosine", 1, 3),
+)
+"""Metric, unit and decimals of the measured columns of the table of boards."""
 _MAX_PAIRED_ROWS = 6
 """Of more rows, only the first is compared with each other one."""
 
 
+class Cell(str):
+    """Text of a table, and the names of the runs behind it."""
+
+    runs: tuple[str, ...]
+
+    def __new__(cls, text: str, runs: Iterable[str] = ()) -> Cell:
+        """Make one."""
+        cell = super().__new__(cls, text)
+        cell.runs = tuple(dict.fromkeys(runs))
+        return cell
+
+
 @dataclass(frozen=True)
 class Table:
-    """Cells as text, under a title, with a note."""
+    """Cells under a title, with a note."""
 
     title: str
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     note: str = ""
 
     def markdown(self) -> str:
@@ -48,314 +73,261 @@ class Table:
         return "\n".join([f"## {self.title}", "", *note, formatted[0], rule, *formatted[1:], ""])
 
 
-@dataclass(frozen=True)
-class Score:
-    """The scores of one row over its seeds."""
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean over seeds."""
-        return float(np.mean(self.values))
-
-    def __str__(self) -> str:
-        if len(self.values) == 1:
-            return f"{self.mean:.3f}"
-        return f"{self.mean:.3f} ± {np.std(self.values, ddof=1):.3f} (n = {len(self.values)})"
-
-
 def all_tables(report: Report) -> list[Table]:
-    """Every table that the report has something for."""
+    """Every table that the report has something for; those of scores, for each data set by itself."""
     tables: list[Table] = []
-    if of_dataset(report, "sonyc_ust"):
-        tables += [table_1(report), table_2(report), class_table(report), certainty_table(report)]
-    elif report.judged:
-        tables += [fold_table(report), class_table(report)]
-    tables.append(differences_table(report))
+    for dataset, rows in report.datasets.items():
+        if main_metric(rows) == "accuracy":
+            own = [fold_table(rows), class_table(rows)]
+        else:
+            own = [table_1(rows), table_2(rows), class_table(rows), confidence_table(rows)]
+        own.append(differences_table(rows))
+        several = f", evaluated on {dataset}" if len(report.datasets) > 1 else ""
+        tables += [Table(each.title + several, each.header, each.rows, each.note) for each in own]
     tables += [approximation_table(report), board_table(report), cost_table(report)]
     return [table for table in tables if table.rows]
 
 
-def table_1(report: Report) -> Table:
+def scores(rows: pd.DataFrame, metric: str) -> dict[str, Cell]:
+    """Each model's mean of a metric, in order of appearance; over several seeds, with their spread and number."""
+    cells = {}
+    for model, each in of_metric(rows, metric).groupby("model", sort=False):
+        # The same run in two folders is not a second seed.
+        values = each.groupby(POOLED, dropna=False)["value"].mean()
+        spread = f" ± {values.std(ddof=1):.3f} (n = {len(values)})" if len(values) > 1 else ""
+        cells[str(model)] = Cell(f"{values.mean():.3f}{spread}", each["run"])
+    return cells
+
+
+def means(rows: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """Means of the metrics that begin with `prefix`: a row for each of them, a column per model."""
+    chosen = rows[rows["metric"].str.startswith(prefix) & (rows["level"] != "fine")]
+    table = chosen.pivot_table("value", "metric", "model", sort=False)
+    return table.rename(lambda metric: metric.removeprefix(prefix))[list(dict.fromkeys(chosen["model"]))]
+
+
+def _mean_cells(rows: pd.DataFrame, prefix: str) -> dict[str, dict[str, str]]:
+    """The same as cells: metric to model to mean."""
+    table, runs = means(rows, prefix), {str(name): each["run"] for name, each in rows.groupby("model")}
+    return {
+        str(key): {
+            str(name): NONE if pd.isna(value) else Cell(f"{value:.3f}", runs[str(name)]) for name, value in row.items()
+        }
+        for key, row in table.iterrows()
+    }
+
+
+def table_1(rows: pd.DataFrame) -> Table:
     """The paper's Table 1: size and micro-AUPRC of the teacher and the students."""
-    judged = of_dataset(report, "sonyc_ust")
-    measured = scores(judged, row_name, main_score)
-    sizes = {row_name(each): _size(each) for each in judged}
-    rows = []
+    measured, sizes = scores(rows, "micro_auprc"), _sizes(rows)
+    lines: list[tuple[str, ...]] = []
     for name, published in paper.MODELS.items():
         size = (str(published.embedding_size), f"{published.size_mb:.2f}", f"{published.activation_mb:.2f}")
-        rows.append((name, *size, f"{published.micro_auprc:.3f}", str(measured.get(name, NONE))))
-    rows += [(name, *sizes[name], NONE, str(score)) for name, score in measured.items() if name not in paper.MODELS]
-    rows.append(("prior (class frequencies)", NONE, NONE, NONE, NONE, f"{floor(report):.3f}"))
+        lines.append((name, *size, f"{published.micro_auprc:.3f}", measured.get(name, NONE)))
+    lines += [(name, *sizes[name], NONE, cell) for name, cell in measured.items() if name not in paper.MODELS]
+    lines.append(("prior (class frequencies)", NONE, NONE, NONE, NONE, f"{chance_level(rows):.3f}"))
     header = ("Model", "Emb. dim.", "Size (MB)", "Act. (MB)", "micro-AUPRC, paper", "micro-AUPRC, here")
-    return Table("Table 1: models", header, rows, caveat(report))
+    return Table("Table 1: models", header, lines, caveat(rows))
 
 
-def table_2(report: Report) -> Table:
-    """The paper's Table 2: micro-AUPRC by sampling."""
-    students = [each for each in of_dataset(report, "sonyc_ust") if each.representation == "student"]
-    measured = scores(students, lambda each: each.parameter("sampling"), main_score)
-    rows = [
-        (name, key, f"{published:.3f}", str(measured.get(key, NONE)))
-        for key, (name, published) in paper.SAMPLING.items()
-    ]
-    header = ("Sampling", "Key", "micro-AUPRC, paper", "micro-AUPRC, here")
-    return Table("Table 2: sampling", header, rows, caveat(report))
+def table_2(rows: pd.DataFrame) -> Table:
+    """The paper's Table 2: micro-AUPRC of each student by the sample that its phi was fitted on."""
+    students = rows[rows["representation"] == "student"]
+    lines: list[tuple[str, ...]] = []
+    for key, (name, published) in paper.SAMPLING.items():
+        sampled = students[students["sample.method"] == key] if "sample.method" in students else students[:0]
+        measured = scores(sampled, "micro_auprc") or {NONE: Cell(NONE)}
+        lines += [(name, key, model, f"{published:.3f}", cell) for model, cell in measured.items()]
+    header = ("Sampling", "Key", "Model", "micro-AUPRC, paper", "micro-AUPRC, here")
+    return Table("Table 2: sampling", header, lines, caveat(rows))
 
 
-def class_table(report: Report) -> Table:
+def class_table(rows: pd.DataFrame) -> Table:
     """AUPRC of each coarse category, or accuracy of each class."""
-    judged = report.judged
-    names = list(dict.fromkeys(map(row_name, judged)))
-    rows = []
-    for category in class_scores(judged[0]):
-        by_row = scores(judged, row_name, lambda each, category=category: class_scores(each)[category])
-        rows.append((category, *(f"{by_row[name].mean:.3f}" for name in names)))
-    title = "AUPRC by category" if of_dataset(report, "sonyc_ust") else "Accuracy by class"
-    return Table(title, ("Category", *names), rows)
+    prefix = CLASSES[main_metric(rows)]
+    title = "Accuracy by class" if main_metric(rows) == "accuracy" else "AUPRC by category"
+    lines = [(key, *cells.values()) for key, cells in _mean_cells(rows, prefix).items()]
+    return Table(title, ("Category", *means(rows, prefix).columns), lines)
 
 
-def certainty_table(report: Report) -> Table:
-    """How sure each classifier's score is, and what it is of near and far sources."""
-    rows = []
-    for each in of_dataset(report, "sonyc_ust"):
-        results = each.run.results
-        level = each.run.parameters.get("label_mode", "coarse")
-        interval = results.get(f"{level}_interval")
-        if interval is None:
+def confidence_table(rows: pd.DataFrame) -> Table:
+    """Each classifier's confidence interval, and its score on near and far sources."""
+    lines = []
+    ambiguous = rows["random_state"].nunique() > 1
+    trained = rows[rows["level"] == rows.get("classifier.label_mode", "coarse")]
+    for run, each in trained.groupby("run", sort=False):
+        value, first = dict(zip(each["metric"], each["value"], strict=True)), each.iloc[0]
+        if "interval_low/micro_auprc" not in value:
             continue
-        low, high = interval["micro_auprc"]
-        sides = results.get(f"{level}_by_proximity") or {}
-        near, far = (f"{sides[side]['micro_auprc']:.3f}" if sides else NONE for side in ("near", "far"))
-        measured = results[level]
-        scores = (f"{measured['micro_auprc']:.3f}", f"{low:.3f} to {high:.3f}", near, far, f"{measured['lwlrap']:.3f}")
-        rows.append((row_name(each), str(each.run.parameters["seed"]), level, *scores))
-    header = ("Model", "Seed", "Tags", "micro-AUPRC", "95 %", "near", "far", "lwlrap")
-    note = "Between these bounds lie 95 % of 1000 resamplings of the judged clips; they say nothing of other seeds."
-    return Table("How sure, how near", header, rows, note)
+        cells = [
+            f"{value['micro_auprc']:.3f}",
+            f"{value['interval_low/micro_auprc']:.3f} to {value['interval_high/micro_auprc']:.3f}",
+        ]
+        cells += [
+            f"{value[key]:.3f}" if key in value else NONE for key in ("near/micro_auprc", "far/micro_auprc", "lwlrap")
+        ]
+        seed = f"{first['seed']} ({first['random_state']})" if ambiguous else str(first["seed"])
+        lines.append((first["model"], seed, first["level"], *(Cell(cell, [str(run)]) for cell in cells)))
+    seed = "Seed (random state)" if ambiguous else "Seed"
+    header = ("Model", seed, "Tags", "micro-AUPRC", "95 % confidence interval", "near", "far", "lwlrap")
+    note = "The intervals cover 95 % of 1000 resamplings of the evaluated clips. They do not cover the choice of seed."
+    return Table("Confidence intervals and proximity", header, lines, note)
 
 
-def fold_table(report: Report) -> Table:
+def fold_table(rows: pd.DataFrame) -> Table:
     """Accuracy on the data set's own folds; over seeds, their mean and spread."""
-    judged = report.judged
-    folds = list(judged[0].run.results["fold_accuracy"])
-    by_fold = {
-        fold: scores(judged, row_name, lambda each, fold=fold: each.run.results["fold_accuracy"][fold])
-        for fold in folds
-    }
-    sizes = {row_name(each): _size(each) for each in judged}
-    rows = [
-        (name, *sizes[name], *(f"{by_fold[fold][name].mean:.3f}" for fold in folds), str(score))
-        for name, score in scores(judged, row_name, main_score).items()
+    folds, sizes = _mean_cells(rows, "fold_accuracy/"), _sizes(rows)
+    lines: list[tuple[str, ...]] = [
+        (name, *sizes[name], *(cells.get(name, NONE) for cells in folds.values()), cell)
+        for name, cell in scores(rows, "accuracy").items()
     ]
-    rows.append(("chance", *[NONE] * (3 + len(folds)), f"{floor(report):.3f}"))
+    lines.append(("chance level", *[NONE] * (3 + len(folds)), f"{chance_level(rows):.3f}"))
     header = ("Model", "Emb. dim.", "Size (MB)", "Act. (MB)", *(f"fold {fold}" for fold in folds), "accuracy")
-    return Table("Accuracy by fold", header, rows, " ".join(filter(None, (caveat(report), _how_judged(judged)))))
+    return Table("Accuracy by fold", header, lines, " ".join(filter(None, (caveat(rows), _protocol(rows)))))
 
 
-def _how_judged(judged: list[Judged]) -> str:
-    """Say of a table by folds what judged them, and whether phi and the student had heard them."""
-    kinds = dict.fromkeys(str(each.run.results["classifier"]) for each in judged)
-    taught = f"Each fold is judged by a classifier ({', '.join(kinds)}) that the clips of the others taught."
-    if list(kinds) == ["logistic"]:
-        taught = "Each fold is judged by a logistic regression on the clips of the others."
-    excluded = sorted({str(each.parameter("exclude_sensor")) for each in judged} - {"None"})
-    heard = f"all folds but {', '.join(excluded)}" if excluded else "all folds"
-    if WITHOUT_UPSTREAM.issuperset(each.representation for each in judged):
-        return taught
-    if any(_has_heard(each) for each in judged):
-        return f"{taught} Phi and the student were fitted on the audio of {heard}, without its labels."
-    return f"{taught} Phi and the student never heard this data set: it lies out of their domain."
+def _protocol(rows: pd.DataFrame) -> str:
+    """How a data set with folds is evaluated, and whether phi and the student were trained on its audio."""
+    kinds = sorted({str(each) for each in rows.get("folds.classifier", rows["model"][:0]).dropna()})
+    if (rows["representation"] == "logmel-cnn").any():
+        kinds.append("the network itself")
+    named = "a logistic regression" if kinds == ["logistic"] else f"a classifier ({', '.join(kinds)})"
+    protocol = f"On each fold, {named} is evaluated that was trained on the other folds."
+    models = rows[rows["representation"].isin(UPSTREAM_REPRESENTATIONS)].drop_duplicates("model")
+    if models.empty:
+        return protocol
+    # A column is absent where no record has the parameter.
+    models = models.reindex(columns=["model", "dataset.root", "recordings.root", "recordings.exclude_sensor"])
+    seen = models[[_overlap(*roots) for roots in zip(models["recordings.root"], models["dataset.root"], strict=True)]]
+    if seen.empty:
+        unseen = "Phi and the student were trained without the audio of this data set, as far as the paths tell."
+        return f"{protocol} {unseen}"
+    excluded = seen["recordings.exclude_sensor"].unique()
+    folds = "all folds" if pd.isna(excluded).all() else f"all folds but {excluded[0]}"
+    if len(excluded) > 1:
+        folds = "all folds but their recordings.exclude_sensor"
+    of = "" if len(seen) == len(models) else f" of {' and '.join(seen['model'])}"
+    return f"{protocol} Phi and the student{of} were trained on the audio of {folds}, without its labels."
 
 
-def _has_heard(each: Judged) -> bool:
-    """Whether the upstream recordings were those of the data set itself."""
-    upstream = each.origin.get("00-extract-teacher-embeddings")
-    return upstream is not None and upstream.inputs["audio_root"] == each.run.inputs["dataset_root"]
+def _overlap(one: object, other: object) -> bool:
+    """Whether one of two folders is or lies in the other."""
+    if not isinstance(one, str) or not isinstance(other, str):
+        return False
+    roots = Path(one).resolve(), Path(other).resolve()
+    return roots[0].is_relative_to(roots[1]) or roots[1].is_relative_to(roots[0])
 
 
 def approximation_table(report: Report) -> Table:
-    """How near each student came to its targets."""
-    rows = []
-    for run in report.of_stage("03-train-approx-embedding"):
-        results = run.results
-        explained = 1 - results["best_valid_mse"] / results["baseline_mse"]
-        rows.append(
-            (
-                student_name(run),
-                f"{results['best_epoch']} of {results['epochs']}",
-                f"{results['best_valid_mse']:.3f}",
-                f"{results['baseline_mse']:.3f}",
-                f"{100 * explained:.0f} %",
-                f"{results['best_valid_mae']:.3f}",
-            )
-        )
+    """How closely each student approximates its targets."""
+    rows = report.of_stage("03-train-approx-embedding")
+    shown = {key: scores(rows, key) for key in ("best_valid_mse", "baseline_mse", "best_valid_mae")}
+    wide = rows.pivot_table("value", ["model", "run"], "metric", sort=False, aggfunc="first")
+    lines = []
+    for model in shown["best_valid_mse"]:
+        runs = wide.loc[model]
+        explained = 100 * (1 - runs["best_valid_mse"] / runs["baseline_mse"]).mean()
+        epochs = ", ".join(f"{each['best_epoch']:.0f} of {each['epochs']:.0f}" for _, each in runs.iterrows())
+        mse, baseline, mae = (cells[model] for cells in shown.values())
+        lines.append((model, epochs, mse, baseline, f"{explained:.0f} %", mae))
     header = ("Student", "Best epoch", "MSE", "MSE of the mean", "Explained", "MAE")
-    return Table("Approximation of phi(teacher) on validation frames", header, rows)
+    return Table("Approximation of phi(teacher) on validation frames", header, lines)
 
 
 def board_table(report: Report) -> Table:
     """What the 8-bit students need of a board, beside the paper's."""
-    rows = []
-    for run in report.of_stage("04-export-student"):
-        results = run.results
-        rows.append(
-            (
-                "student, 8 bits",
-                f"{results['int8_bytes'] / 1e6:.3f}",
-                _fits(results["fits_flash"], results["flash_limit_bytes"]),
-                f"{results['activation_bytes'] / 1e6:.4f}",
-                NONE if results["arena_bytes"] is None else f"{results['arena_bytes'] / 1e6:.3f}",
-                _fits(results["fits_ram"], results["ram_limit_bytes"]),
-                f"{results['latency_ms']:.1f}",
-                f"{results['mean_cosine']:.3f}",
-            )
-        )
-    if rows:
+    rows = report.of_stage("04-export-student")
+    lines: list[tuple[str, ...]] = []
+    for model, each in rows.groupby("model", sort=False):
+        value = each.groupby("metric")["value"].mean().to_dict()
+        shown = [
+            NONE if key not in value else Cell(f"{value[key] / unit:.{digits}f}", each["run"])
+            for key, unit, digits in _BOARD_COLUMNS
+        ]
+        limits = [
+            f"{value[f'{memory}_limit_bytes'] / 1e6:g} MB: {'fits' if value[f'fits_{memory}'] == 1 else 'does not fit'}"
+            # An arena that could not be measured neither fits nor does not.
+            if f"fits_{memory}" in value
+            else NONE
+            for memory in ("flash", "ram")
+        ]
+        lines.append((str(model), shown[0], limits[0], *shown[1:3], limits[1], *shown[3:]))
+    if lines:
         name, flash, ram = paper.BOARD
-        rows.append((name, f"{flash:.3f}", NONE, f"{ram:.4f}", *[NONE] * 4))
-    header = (
-        "Model",
-        "Flash (MB)",
-        "of",
-        "Largest map (MB)",
-        "Arena (MB)",
-        "of",
-        "Latency here (ms)",
-        "Cosine to float",
-    )
-    note = (
-        "The paper's RAM is its largest feature map; the arena, measured with TensorFlow Lite Micro, is all it takes."
-    )
-    return Table("On the board", header, rows, note)
+        lines.append((name, f"{flash:.3f}", NONE, f"{ram:.4f}", *[NONE] * 4))
+    columns = "Model,Flash (MB),of,Largest map (MB),Arena (MB),of,Latency here (ms),Cosine to float"
+    note = "The paper's RAM is its largest feature map; the arena, measured with TensorFlow Lite Micro, is all the RAM."
+    return Table("On the board", tuple(columns.split(",")), lines, note)
 
 
 def cost_table(report: Report) -> Table:
     """Time and memory of each stage."""
-    rows = [
-        (
-            run.stage,
-            run.folder.name if run.folder.name != run.stage else "",
-            f"{run.record['elapsed_s']:.1f}",
-            f"{run.record['peak_memory_mb']:.0f}",
-            run.record["host"],
+    lines = []
+    for run, rows in report.results.groupby("run"):
+        value, first = rows.set_index("metric")["value"], rows.iloc[0]
+        task = str(run).removeprefix(first["stage"]).removeprefix("/")
+        seconds = Cell(f"{value['elapsed_s']:.1f}", [str(run)])
+        lines.append((first["stage"], task, seconds, f"{value['peak_memory_mb']:.0f}", str(first["host"])))
+    return Table("Time and memory", ("Stage", "Task", "Seconds", "Peak memory (MB)", "Host"), lines)
+
+
+def summary(report: Report) -> list[str]:
+    """For each data set, in a sentence, how close the best student comes to its teacher."""
+    sentences = []
+    for dataset, rows in report.datasets.items():
+        metric = main_metric(rows)
+        main = of_metric(rows, metric)
+        students = main[main["representation"] == "student"].groupby("model", sort=False)["value"].mean()
+        if students.empty:
+            continue
+        best, value = students.idxmax(), float(students.max())
+        teachers = main[main["representation"] == "teacher"]
+        own = main[main["model"] == best].iloc[0]
+        # A sweep may have several teachers; the student's is the one whose settings are the student's, too.
+        keys = key_columns(main)
+        same = (teachers[keys].isna() | (teachers[keys].map(str) == own[keys].map(str))).all(axis=1)
+        teachers = teachers[same] if same.any() else teachers
+        if teachers["model"].nunique() != 1:
+            continue
+        teacher = float(teachers["value"].mean())
+        where = f"On {dataset}, the" if len(report.datasets) > 1 else "The"
+        who = f"{where} student's" if len(students) == 1 else f"{where} best of {len(students)} students is {best}: its"
+        sentences.append(
+            f"{who} {METRICS[metric]} is {value:.3f}, {100 * value / teacher:.0f} % of its teacher's "
+            f"{teacher:.3f}; the chance level is {chance_level(rows):.3f}."
         )
-        for run in report.runs
-        if run.finished and run.stage != "07-report"
-    ]
-    return Table("Time and memory", ("Stage", "Task", "Seconds", "Peak memory (MB)", "Host"), rows)
+    return sentences
 
 
-def summary(report: Report) -> str:
-    """In a sentence, how near the student comes to its teacher."""
-    by_representation = scores(report.judged, lambda each: each.representation, main_score)
-    if not {"teacher", "student"} <= by_representation.keys():
-        return ""
-    teacher, student, least = by_representation["teacher"].mean, by_representation["student"].mean, floor(report)
-    metric, bottom = ("micro-AUPRC", "the prior") if of_dataset(report, "sonyc_ust") else ("accuracy", "chance")
-    return (
-        f"The student's {metric} is {student:.3f}, {100 * student / teacher:.0f} % of its teacher's "
-        f"{teacher:.3f}; {bottom} gives {least:.3f}."
-    )
-
-
-def caveat(report: Report) -> str:
+def caveat(rows: pd.DataFrame) -> str:
     """Why the figures are not comparable with the paper's; empty if they are."""
-    return f"**Not comparable with the paper: {' and '.join(report.caveats)}.**" if report.caveats else ""
+    reasons = caveats(rows)
+    return f"**Not comparable with the paper: {' and '.join(reasons)}.**" if reasons else ""
 
 
-def differences_table(report: Report) -> Table:
-    """Each pair of rows: how much better one is, and whether that may be chance."""
-    rows: dict[str, list[Judged]] = {}
-    for each in report.judged:
-        rows.setdefault(row_name(each), []).append(each)
-    pairs = itertools.combinations(rows, 2) if len(rows) <= _MAX_PAIRED_ROWS else ((next(iter(rows)), n) for n in rows)
+def differences_table(rows: pd.DataFrame) -> Table:
+    """Each pair of rows: the difference, its confidence interval, and its p-value."""
+    models = dict(iter(of_metric(rows, main_metric(rows)).groupby("model", sort=False)))
+    pairs = list(itertools.combinations(models, 2))
+    if len(models) > _MAX_PAIRED_ROWS:
+        pairs = pairs[: len(models) - 1]
     lines = []
     for one, other in pairs:
-        if one == other:
-            continue
-        difference = compare(rows[one], rows[other], main_score)
-        lines.append((one, other, *difference.cells()))
-    header = ("Row", "minus", "Difference", "95 % interval", "p", "n")
+        runs = [*models[one]["run"], *models[other]["run"]]
+        difference, *cells = compare(models[one], models[other]).cells()
+        lines.append((str(one), str(other), Cell(difference, runs), *cells))
+    header = ("Row", "minus", "Difference", "95 % confidence interval", "p", "n")
     return Table("Differences between rows", header, lines, DIFFERENCES_NOTE)
 
 
-def scores(
-    judged: Iterable[Judged], name: Callable[[Judged], str], score: Callable[[Judged], float]
-) -> dict[str, Score]:
-    """Gather scores by name, in order of appearance; what shares a name differs in its seed."""
-    gathered: dict[str, list[float]] = {}
-    for each in judged:
-        gathered.setdefault(name(each), []).append(score(each))
-    return {key: Score(tuple(values)) for key, values in gathered.items()}
+def _sizes(rows: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
+    """Of each model, its embedding's dimension, its size and its largest feature map, both in MB."""
+    columns = ["model", "embedding_size", "size_mb", "activation_mb"]
+    return {
+        model: (str(dim), _megabytes(size), _megabytes(activation))
+        for model, dim, size, activation in rows.drop_duplicates("model")[columns].itertuples(index=False)
+    }
 
 
-def of_dataset(report: Report, dataset: str) -> list[Judged]:
-    """The classifiers of one data set."""
-    return [each for each in report.judged if each.run.parameters["dataset"] == dataset]
-
-
-def main_score(each: Judged) -> float:
-    """Micro-AUPRC, or accuracy."""
-    results = each.run.results
-    return results["accuracy"] if "accuracy" in results else results["coarse"]["micro_auprc"]
-
-
-def class_scores(each: Judged) -> Mapping[str, float]:
-    """AUPRC of each category, or accuracy of each class."""
-    results = each.run.results
-    return results["class_accuracy"] if "accuracy" in results else results["coarse"]["class_auprc"]
-
-
-def floor(report: Report) -> float:
-    """What knowing nothing scores: the prior's micro-AUPRC, or chance."""
-    results = report.judged[0].run.results
-    return results["chance"] if "chance" in results else results["prior"]["micro_auprc"]
-
-
-def row_name(each: Judged) -> str:
-    """How the tables call a row; the paper's names where the model and its settings are the paper's."""
-    return ", ".join(filter(None, (_model_name(each), each.variant)))
-
-
-def kind_name(each: Judged) -> str:
-    """What a row is, whatever its size."""
-    kind = each.representation
-    if kind == "logmel-cnn":
-        kind = f"log-mel CNN {_SUPERVISION[each.run.parameters['supervision']]}"
-    return ", ".join(filter(None, (kind, each.variant)))
-
-
-def _model_name(each: Judged) -> str:
-    if each.representation == "teacher":
-        is_paper = str(each.parameter("teacher")).startswith("openl3_audio_mel256_env")
-        stand_in = each.embedding.results.get("is_stand_in")
-        if stand_in or not is_paper:
-            return f"teacher ({'stand-in' if stand_in else each.embedding.results['model_name']})"
-        return paper.TEACHER
-    if each.representation == "reduced":
-        return f"phi(teacher), {each.embedding_size}-d"
-    if each.representation == "mfcc":
-        return str(each.embedding.results["model_name"])
-    if each.representation == "logmel-cnn":
-        return f"log-mel CNN of {student_name(each.run)}'s size, {_SUPERVISION[each.run.parameters['supervision']]}"
-    name = student_name(each.origin["03-train-approx-embedding"])
-    return name if each.representation == "student" else f"{name}, 8 bits"
-
-
-def student_name(run: Run) -> str:
-    """Student 0 to 3 for the paper's networks, else its filters."""
-    dimension, filters = run.parameters["student"], run.parameters["student_filters"]
-    by_size = {model.embedding_size: name for name, model in paper.MODELS.items() if name != paper.TEACHER}
-    return by_size[dimension] if filters is None else "Student " + "-".join(map(str, filters))
-
-
-def _size(each: Judged) -> tuple[str, str, str]:
-    results: Mapping[str, Any] = each.model.results
-    sizes = [results.get("size_mb"), results.get("activation_mb")]
-    return str(each.embedding_size), *(NONE if size is None else f"{size:.2f}" for size in sizes)
-
-
-def _fits(fits: bool | None, limit: int) -> str:
-    return NONE if fits is None else f"{limit / 1e6:g} MB: {'fits' if fits else 'does not fit'}"
+def _megabytes(value: float | None) -> str:
+    return NONE if value is None or pd.isna(value) else f"{value:.2f}"

@@ -1,1 +1,1 @@
-"""Run tracking: a journal beside each run's output, and the Google Sheet that is brought up to it."""
+"""The Google Sheet of runs, synced from the journals in their folders."""

@@ -1,6 +1,6 @@
-"""Google's side: credentials, and a client that is patient, bounded and keeps secrets.
+"""Access to Google Sheets: credentials, and a client with time limits, a request budget and redacted errors.
 
-Nothing here ends a run: what goes wrong is a `SheetsError`, whose text holds no token and no key.
+All failures are `SheetsError`, which no run ends on, and whose text holds no token and no key.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ API_VARIABLE = "L3EMBEDDING_SHEETS_API"
 REQUEST_S = 30.0
 """Time limit of one request."""
 PER_MINUTE = 45
-"""Reads, and writes, that all processes of a user who share a home send in a minute; Google allows 60."""
+"""Reads, and writes, per minute of all processes that share a home folder; Google allows a user 60."""
 WINDOW_S = 60.0
-"""A minute."""
+"""A minute; tests shorten it."""
 
 ATTEMPTS = 7
-"""How often a request is tried while the service is busy."""
+"""How often a request is sent while the service is busy."""
 PAUSE_S = 1.0
 """The first pause, at most."""
 
@@ -56,12 +56,12 @@ class SheetsError(InputError):
 
 
 class SheetsBusy(SheetsError):
-    """The service did not do it now: over quota, broken, or not heard from."""
+    """The service did not do it now: over quota, an internal error, or no answer."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Who writes.
+    """An account that can write to the sheet.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Account:
     path
         The file.
     name
-        Its e-mail address or client, which the sheet must be shared with; never a secret.
+        Its e-mail address or client id, with which the sheet must be shared; never a secret.
     """
 
     credentials: Credentials
@@ -82,15 +82,15 @@ class Account:
 
 
 def find_account(environment: Mapping[str, str] = os.environ) -> Account:
-    """Load the first credentials that are there.
+    """Load the first credentials that are found.
 
-    In this order: the file that GOOGLE_APPLICATION_CREDENTIALS names, gspread's own folder
+    Searched are, in this order, the file that GOOGLE_APPLICATION_CREDENTIALS names, gspread's own folder
     (`service_account.json`, `authorized_user.json`), and the token of an old oauth2client flow.
 
     Raises
     ------
     SheetsError
-        There are none, or the file is none; what to do next is said.
+        There are none, or the file holds none; the message says what to do.
     """
     if named := environment.get("GOOGLE_APPLICATION_CREDENTIALS"):
         paths = [Path(named).expanduser()]
@@ -101,7 +101,7 @@ def find_account(environment: Mapping[str, str] = os.environ) -> Account:
         if path.is_file():
             return _load_account(path)
     raise SheetsError(
-        f"No Google credentials: none of {', '.join(map(str, paths))} is there. Make a service account at "
+        f"No Google credentials: {', '.join(map(str, paths))} not found. Make a service account at "
         "https://console.cloud.google.com/iam-admin/serviceaccounts, put its JSON key at "
         f"{_GSPREAD_FOLDER / 'service_account.json'}, and share the sheet with its e-mail address."
     )
@@ -142,7 +142,7 @@ def _load_oauth2client(path: Path) -> Account:
 
 
 class Budget:
-    """Keeps all processes of a user below so many requests a minute, through a file that they share.
+    """Keeps all processes of a user below a rate of requests, through a file that they share.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ class PatientClient(gspread.HTTPClient):
         self.set_timeout(REQUEST_S)
         self.api = os.environ.get(API_VARIABLE, API)
         folder = platformdirs.user_cache_path("l3embedding")
-        # One budget a user and a project, of which the account is all that is known here.
+        # The quota is per user and project, which the account identifies.
         account = getattr(auth, "service_account_email", None) or getattr(auth, "client_id", None) or "user"
         name = hashlib.sha256(f"{account} {self.api}".encode()).hexdigest()[:12]
         self.budgets = {
@@ -202,7 +202,7 @@ class PatientClient(gspread.HTTPClient):
         Raises
         ------
         SheetsBusy
-            It may be done, or not; look before trying again.
+            It was carried out, or not: read before trying again.
         SheetsError
             It was refused.
         """
@@ -211,16 +211,16 @@ class PatientClient(gspread.HTTPClient):
             return super().request(method, endpoint.replace(API, self.api, 1), *arguments, **options)
         except gspread.exceptions.APIError as error:
             status = error.response.status_code
-            said = redact(f"{status} {error.error.get('status', '')}: {error.error.get('message', '')}")
+            message = redact(f"{status} {error.error.get('status', '')}: {error.error.get('message', '')}")
             if status == 429 or status >= 500:
-                raise SheetsBusy(f"Google Sheets: {said}") from None
-            raise SheetsError(f"Google Sheets: {said} {_ADVICE.get(status, '')}".strip()) from None
+                raise SheetsBusy(f"Google Sheets: {message}") from None
+            raise SheetsError(f"Google Sheets: {message} {_ADVICE.get(status, '')}".strip()) from None
         except google_errors.TransportError as error:
             raise SheetsBusy(f"Google cannot be reached ({type(error).__name__}).") from None
         except google_errors.RefreshError as error:
             if error.retryable:
                 raise SheetsBusy("Google did not renew the credentials just now.") from None
-            raise SheetsError("Google does not accept the credentials; `sea auth` says which they are.") from None
+            raise SheetsError("Google does not accept the credentials; `sea auth` prints which they are.") from None
         except google_errors.GoogleAuthError as error:
             raise SheetsError(f"The credentials cannot be used ({type(error).__name__}).") from None
         except requests.RequestException as error:
@@ -246,12 +246,12 @@ def open_sheet(gsheet_id: str, account: Account) -> gspread.Spreadsheet:
 
 
 def patiently(action: Callable[[], Result]) -> Result:
-    """Do what may be done again, with pauses while the service is busy.
+    """Do something that is safe to repeat, again while the service is busy, with pauses.
 
     Raises
     ------
     SheetsBusy
-        It was, every time.
+        The service was busy every time.
     """
     for attempt in range(ATTEMPTS - 1):
         try:
@@ -262,14 +262,14 @@ def patiently(action: Callable[[], Result]) -> Result:
 
 
 def pause(attempt: int, error: SheetsBusy) -> None:
-    """Wait after an attempt, counted from 0: twice as long each time, a minute at most, out of step with others."""
+    """Wait after an attempt, counted from 0: twice as long each time, at most a minute, randomly shortened."""
     seconds = min(60.0, PAUSE_S * 2.0**attempt) * random.uniform(0.5, 1.0)
     logger.info("%s Trying again in %.0f s.", error, seconds)
     time.sleep(seconds)
 
 
 def redact(text: str) -> str:
-    """Take out of a text whatever looks like a token or a key."""
+    """Remove from a text whatever looks like a token or a key."""
     text = re.sub(r"-----BEGIN.*?(-----END[^-]*-----|$)", "[key]", text, flags=re.DOTALL)
     text = re.sub(r"\b(ya29\.|1//|GOCSPX-|Bearer\s+|eyJ)[\w.\-/~+=]+", "[secret]", text)
     return re.sub(r"(?i)(token|secret|password|private_key)(\w*\W+)[\w.\-/+=]{8,}", r"\1\2[secret]", text)

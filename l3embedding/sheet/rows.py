@@ -1,12 +1,11 @@
-"""A run as a row: the two tabs of the sheet, and what stands in their columns.
+"""A run as a row: the two tabs of the sheet, and the values of their columns.
 
-The documented columns come first and in the documented order; ours stand to their right.
+The documented columns come first, in the documented order; ours are to their right.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +30,7 @@ class Tab:
     ours
         Headings that we add to their right.
     place
-        The heading under which a run's folder stands; it finds the row of a run that has no id yet.
+        The heading of a run's folder, by which a row without a run id is found.
     """
 
     name: str
@@ -81,14 +80,14 @@ def tab_of(run: Run) -> Tab | None:
     """The tab that a run is a row of; None for a run of another kind."""
     if run.stage == "03-train-approx-embedding":
         return UPSTREAM
-    is_sonyc_ust = run.facts.get("parameters", {}).get("dataset") == "sonyc_ust"
+    is_sonyc_ust = run.parameters.get("dataset.name") == "sonyc_ust"
     return DOWNSTREAM if run.stage == "06-train-classifier" and is_sonyc_ust else None
 
 
 def row_of(run: Run) -> dict[str, Cell]:
-    """What stands under each heading in the row of a run; empty if it has none.
+    """The value under each heading in the row of a run; empty if it has none.
 
-    A classifier's scores are those of the tags that it learned, coarse or fine.
+    A classifier's scores are those of the tags that it was trained on, coarse or fine.
     """
     tab = tab_of(run)
     if tab is None:
@@ -98,7 +97,7 @@ def row_of(run: Run) -> dict[str, Cell]:
 
 
 def cell(value: Any) -> Cell:
-    """A value as a cell takes it: numbers as numbers, what JSON cannot say as text, nothing as an empty cell."""
+    """A value as a cell holds it: numbers as numbers, NaN and infinities as text, None as an empty cell."""
     if value is None:
         return ""
     if isinstance(value, (bool, int)):
@@ -127,86 +126,87 @@ def _ours(run: Run) -> dict[str, Any]:
 
 
 def _upstream(run: Run) -> dict[str, Any]:
-    parameters, inputs = run.facts.get("parameters", {}), run.facts.get("inputs", {})
+    parameters, inputs = run.parameters, run.facts.get("inputs", {})
     audio, embedding = inputs.get("audio_dir"), inputs.get("embedding_dir") or inputs.get("audio_dir")
     latest = run.epochs[-1] if run.epochs else {}
-    heard = [key for key in ("asr", "num_mels", "num_dft", "hop_len", "fmax") if parameters.get(key) is not None]
-    representation = " ".join(f"{key}={parameters[key]}" for key in heard)
+    representation = {
+        key: parameters.get(f"student.{key}") for key in ("asr", "num_mels", "num_dft", "hop_len", "fmax")
+    }
     values = {
         "Model Dir": run.facts.get("output_dir"),
         "Train Data Dir": f"{audio}/train",
         "Valid Data Dir": f"{audio}/validate",
         "Emb Train Dir": f"{embedding}/train",
         "Emb Valid Dir": f"{embedding}/validate",
-        "Approximation mode": parameters.get("approx_mode"),
         "Emb key": run.facts.get("embedding_key"),
-        "Model Representation": representation,
-        "Student Emb Len": run.facts.get("embedding_size", parameters.get("student")),
-        "# Epochs": parameters.get("num_epochs"),
-        "Train Epoch Size": parameters.get("train_epoch_size"),
-        "Valid Epoch Size": parameters.get("validation_epoch_size"),
-        "Train Batch Size": parameters.get("batch_size"),
-        "Valid Batch Size": parameters.get("batch_size"),
-        "Random State": parameters.get("random_state"),
-        "Learning Rate": parameters.get("learning_rate"),
+        "Model Representation": " ".join(
+            f"{key}={value}" for key, value in representation.items() if value is not None
+        ),
+        "Student Emb Len": run.facts.get("embedding_size", parameters.get("student.dim")),
         "# GPUs": run.facts.get("gpus"),
-        "Checkpoint Interval": parameters.get("checkpoint_interval"),
         "Latest Epoch": latest.get("epoch"),
         "Teacher": run.facts.get("teacher"),
     }
-    for heading, metric in (
-        ("Train Loss", "train_loss"),
-        ("Valid Loss", "valid_loss"),
-        ("Train MAE", "train_mae"),
-        ("Valid MAE", "valid_mae"),
-    ):
-        values[f"Latest {heading}"] = latest.get(metric)
-        values[f"Best {heading}"] = _lowest(run, lambda epoch, metric=metric: epoch.get(metric))
+    values |= {heading: parameters.get(key) for heading, key in _UPSTREAM_PARAMETERS.items()}
+    for heading in ("Train Loss", "Valid Loss", "Train MAE", "Valid MAE"):
+        metric = heading.lower().replace(" ", "_")
+        numbers = [epoch[metric] for epoch in run.epochs if isinstance(epoch.get(metric), (int, float))]
+        values |= {f"Latest {heading}": latest.get(metric), f"Best {heading}": min(numbers, default=None)}
     return values
 
 
-def _lowest(run: Run, metric: Callable[[Mapping[str, Any]], Any]) -> float | None:
-    """The lowest number of all epochs; of a loss and of an error that is the best."""
-    numbers = [value for epoch in run.epochs if isinstance(value := metric(epoch), (int, float))]
-    return min(numbers, default=None)
-
-
 def _downstream(run: Run) -> dict[str, Any]:
-    parameters, inputs = run.facts.get("parameters", {}), run.facts.get("inputs", {})
-    root, judged = inputs.get("dataset_root"), run.results.get(parameters.get("label_mode", "coarse")) or {}
-    return {
-        "Model Type": parameters.get("model_type"),
+    parameters, inputs = run.parameters, run.facts.get("inputs", {})
+    scores = run.results.get(parameters.get("classifier.label_mode", "coarse")) or {}
+    values = {
         "Upstream Data": run.facts.get("upstream_data"),
-        "Annotation Dir": root,
-        "Taxonomy Dir": root,
+        "Annotation Dir": inputs.get("dataset_root"),
+        "Taxonomy Dir": inputs.get("dataset_root"),
         "Feature Dir": inputs.get("features"),
         "Output Dir": run.facts.get("output_dir"),
         "Exp. ID": run.run_id,
-        "Hidden Layer Size": parameters.get("hidden_layer_size"),
-        "Num. Hidden Layers": parameters.get("num_hidden_layers"),
-        "Learning Rate": parameters.get("classifier_learning_rate"),
-        "L2 Reg.": parameters.get("l2_reg"),
-        "Batch Size": parameters.get("classifier_batch_size"),
-        "Num Epochs": parameters.get("classifier_epochs"),
-        "Patience": parameters.get("classifier_patience"),
-        "Sensor Factor": parameters.get("sensor_factor"),
-        "Proximity Factor": parameters.get("proximity_factor"),
-        "No Standardize": not parameters.get("standardize", True),
-        "Co-occurrence Loss": parameters.get("cooccurrence_loss"),
-        "Co-occurrence Loss Factor": parameters.get("cooccurrence_loss_factor"),
-        "PCA": parameters.get("pca"),
-        "PCA Components": parameters.get("pca_components"),
-        "Label Mode": parameters.get("label_mode"),
-        "Oversample": parameters.get("oversample"),
-        "Oversample Iters.": parameters.get("oversample_iters"),
-        "Threshold Type": parameters.get("threshold_type"),
-        "Target Mode": parameters.get("target_mode"),
-        "No Timestamp": not parameters.get("timestamp_features", False),
+        "No Standardize": not parameters.get("classifier.standardize", True),
+        "No Timestamp": not parameters.get("classifier.timestamp_features", False),
         "Split Path": inputs.get("split_path"),
-        "Optimizer": parameters.get("optimizer"),
-        "Micro AUPRC": judged.get("micro_auprc"),
-        "Micro F1 (@0.5)": judged.get("micro_f1"),
-        "Macro AUPRC": judged.get("macro_auprc"),
-        "Coarse Tag AUPRC": judged.get("class_auprc"),
+        "Micro AUPRC": scores.get("micro_auprc"),
+        "Micro F1 (@0.5)": scores.get("micro_f1"),
+        "Macro AUPRC": scores.get("macro_auprc"),
+        "Coarse Tag AUPRC": scores.get("class_auprc"),
         "Seed": parameters.get("seed"),
     }
+    return values | {heading: parameters.get(f"classifier.{key}") for heading, key in _CLASSIFIER_PARAMETERS.items()}
+
+
+_UPSTREAM_PARAMETERS = {
+    "Approximation mode": "reduction.mode",
+    "# Epochs": "distillation.epochs",
+    "Train Epoch Size": "distillation.train_epoch_size",
+    "Valid Epoch Size": "distillation.validation_epoch_size",
+    "Train Batch Size": "distillation.batch_size",
+    "Valid Batch Size": "distillation.batch_size",
+    "Random State": "random_state",
+    "Learning Rate": "distillation.learning_rate",
+    "Checkpoint Interval": "distillation.checkpoint_interval",
+}
+_CLASSIFIER_PARAMETERS = {
+    "Model Type": "model_type",
+    "Hidden Layer Size": "hidden_layer_size",
+    "Num. Hidden Layers": "num_hidden_layers",
+    "Learning Rate": "learning_rate",
+    "L2 Reg.": "l2_reg",
+    "Batch Size": "batch_size",
+    "Num Epochs": "epochs",
+    "Patience": "patience",
+    "Sensor Factor": "sensor_factor",
+    "Proximity Factor": "proximity_factor",
+    "Co-occurrence Loss": "cooccurrence_loss",
+    "Co-occurrence Loss Factor": "cooccurrence_loss_factor",
+    "PCA": "pca",
+    "PCA Components": "pca_components",
+    "Label Mode": "label_mode",
+    "Oversample": "oversample",
+    "Oversample Iters.": "oversample_iters",
+    "Threshold Type": "threshold_type",
+    "Target Mode": "target_mode",
+    "Optimizer": "optimizer",
+}

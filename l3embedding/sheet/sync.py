@@ -1,7 +1,6 @@
-"""Bringing the sheet up to the journals: from a login node, or from the job itself.
+"""Syncs the sheet with the journals: from a login node, or from the job itself.
 
-Whoever does it holds a lock in each run's folder meanwhile, so that one run has one writer however
-many are at work.
+A sync holds a lock in each run's folder, so that a run has one writer however many syncs are at work.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from l3embedding.sheet.tab import update_tab
 logger = logging.getLogger(__name__)
 
 _LOCK = ".sync.lock"
-_LAST_WORD_S = 60.0
-_HASTY_WORD_S = 10.0
-"""Where the run was stopped, its scheduler may not wait much longer."""
+_LAST_SYNC_S = 60.0
+_LAST_SYNC_WHEN_STOPPED_S = 10.0
+"""Shorter, since the scheduler that stopped the run kills it soon."""
 
 
 @dataclass(frozen=True)
 class SheetAddress:
-    """Which sheet.
+    """A sheet.
 
     Attributes
     ----------
     gsheet_id
         Its id, from its URL.
     name
-        Its title, as the user knows it; empty if it does not matter.
+        Its expected title; empty for any.
     """
 
     gsheet_id: str
@@ -44,7 +43,7 @@ class SheetAddress:
 
 
 def sync_runs(runs: Sequence[Run], address: SheetAddress) -> int:
-    """Bring the rows of runs up to their journals.
+    """Bring the rows of runs up to date with their journals.
 
     Parameters
     ----------
@@ -80,7 +79,7 @@ def sync_runs(runs: Sequence[Run], address: SheetAddress) -> int:
 
 
 class Follower:
-    """Keeps a run's row up to its journal while the run goes on, in a thread that can hurt nobody.
+    """Keeps the row of a running run up to date, in a thread whose errors are only logged.
 
     Parameters
     ----------
@@ -89,7 +88,7 @@ class Follower:
     address
         The sheet.
     every_s
-        Seconds between two looks.
+        Seconds between two syncs.
     """
 
     def __init__(self, folder: Path, address: SheetAddress, every_s: float = 60.0) -> None:
@@ -97,7 +96,7 @@ class Follower:
         self._address = address
         self._every_s = every_s
         self._ended = threading.Event()
-        self._said = ""
+        self._logged = ""
         self._thread = threading.Thread(target=self._follow, name="sheet", daemon=True)
 
     def __enter__(self) -> Follower:
@@ -105,9 +104,9 @@ class Follower:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Give the last word a while to reach the sheet; `sea sync` brings it there otherwise."""
+        """Wait a while for the last sync; `sea sync` does it otherwise."""
         self._ended.set()
-        self._thread.join(_LAST_WORD_S if kind is None else _HASTY_WORD_S)
+        self._thread.join(_LAST_SYNC_S if kind is None else _LAST_SYNC_WHEN_STOPPED_S)
         if self._thread.is_alive():
             logger.warning("the sheet is behind %s; `sea sync` brings it up to date", self._folder)
 
@@ -123,16 +122,16 @@ class Follower:
         try:
             if run := read_run(self._folder):
                 sync_runs([run], self._address)
-        except Exception as error:  # whatever the service does, the run goes on
-            said = str(error) if isinstance(error, SheetsError) else f"{type(error).__name__} while syncing."
-            if said != self._said:
-                logger.warning("%s The journal keeps it; `sea sync` brings the sheet up to date.", said)
-            self._said = said
+        except Exception as error:  # whatever the service does, the run continues
+            message = str(error) if isinstance(error, SheetsError) else f"{type(error).__name__} while syncing."
+            if message != self._logged:
+                logger.warning("%s The journal keeps it; `sea sync` brings the sheet up to date.", message)
+            self._logged = message
 
 
 @contextmanager
 def _locked(folders: Sequence[Path]) -> Iterator[None]:
-    """Hold the locks of folders, taken in an order that all processes share."""
+    """Hold the locks of folders; all processes acquire them in the same order, or two could wait for each other."""
     with ExitStack() as held:
         for folder in sorted(folders):
             try:

@@ -1,14 +1,14 @@
 """One tab of the sheet, brought up to the runs: read, compare, write, and read again until nothing differs.
 
-People sort rows and insert columns meanwhile, and Google has no write that is conditional on what stands
-there. So a write holds the cells that changed and nothing else, every write is followed by a look, and
-what landed in a row or column that had moved is put back.
+People sort rows, move columns and add their own between two syncs. So columns are found by their headings and
+rows by their run id, each time anew, and only cells that differ are written. Google has no conditional write:
+what moves in the second between reading and writing may get a value in the wrong row.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +25,12 @@ Rows = Mapping[str, Mapping[str, Cell]]
 """Run id to heading to value."""
 
 _ROUNDS = 20
+"""Usual are three: the headings of a new tab, the rows, and the look that finds nothing to do."""
 
 
 @dataclass(frozen=True)
 class Write:
-    """A cell to be written: its place in the grid from 0, its value, and the heading that it is meant for."""
+    """A cell to be written: its place in the grid, from 0, and its value."""
 
     row: int
     column: int
@@ -61,8 +62,7 @@ class Plan:
 def plan(grid: Grid, tab: Tab, rows: Rows) -> Plan:
     """Compare a tab with the runs.
 
-    Headings that are missing are added at the right, and nothing else before they stand: where they
-    come to stand is then read, not assumed.
+    Missing headings are added at the right first, and by themselves: their columns are then read, not assumed.
 
     Parameters
     ----------
@@ -71,11 +71,11 @@ def plan(grid: Grid, tab: Tab, rows: Rows) -> Plan:
     tab
         Which one it is.
     rows
-        What the rows of the runs shall say.
+        What the rows of the runs should hold.
     """
     headings = [str(value).strip() for value in grid[0]] if grid else []
     if missing := [heading for heading in tab.headings if heading not in headings]:
-        # Whatever a person has written below an empty heading stays clear of ours.
+        # To the right also of what people have written below no heading.
         start = max((len(line) for line in grid), default=0)
         return Plan([Write(0, start + offset, heading) for offset, heading in enumerate(missing)])
     columns = {heading: headings.index(heading) for heading in tab.headings}
@@ -94,76 +94,8 @@ def plan(grid: Grid, tab: Tab, rows: Rows) -> Plan:
     return Plan(writes, appends, doubled)
 
 
-def damage(ideal: Grid, written: Collection[Cell], now: Grid, rows: Rows) -> list[Write]:
-    """Find what writes of ours did to cells of others, because rows or columns moved before they arrived.
-
-    Such a cell holds a value that we wrote, and another one before. Rows are recognised by the rest of
-    their content, columns by their headings, wherever they are now.
-
-    Parameters
-    ----------
-    ideal
-        The grid as it should be, but for the cells of the runs.
-    written
-        All values that were written.
-    now
-        The grid as it is.
-    rows
-        The runs, whose own cells `plan` takes care of.
-
-    Returns
-    -------
-    The cells to be put back, with what stood there.
-    """
-    if not ideal or not now or not written:
-        return []
-    back = _lost_headings(ideal[0], written, now[0])
-    columns = {name: (ideal[0].index(name), now[0].index(name)) for name in ideal[0] if name != "" and name in now[0]}
-    added = [column for column, name in enumerate(now[0]) if name not in columns and name not in written]
-    for before, row in _changed_rows(ideal, now, list(columns.values())):
-        run_id = _at(now, row, columns[RUN_ID][1]) if RUN_ID in columns else ""
-        is_run = run_id in rows and run_id == _at(ideal, before, columns[RUN_ID][0])
-        headings = rows[str(run_id)] if is_run else ()
-        for name, (old, new) in columns.items():
-            stood, stands = _at(ideal, before, old), _at(now, row, new)
-            if name not in headings and not _same(stood, stands) and stands in written:
-                back.append(Write(row, new, stood))
-        back += [Write(row, column, "") for column in added if _at(now, row, column) in written]
-    return back
-
-
-def _changed_rows(ideal: Grid, now: Grid, columns: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Pair the rows that are no longer what they were with what they were, by most of their cells."""
-    left: dict[tuple[Cell, ...], list[int]] = {}
-    for row in range(1, len(ideal)):
-        left.setdefault(tuple(_at(ideal, row, old) for old, _ in columns), []).append(row)
-    changed = []
-    for row in range(1, len(now)):
-        content = tuple(_at(now, row, new) for _, new in columns)
-        if left.get(content):
-            left[content].pop()
-        else:
-            changed.append((row, content))
-    before = [(row, content) for content, same in left.items() for row in same]
-    pairs = []
-    for row, content in changed:
-        alike = {old: sum(map(_same, content, stood)) for old, stood in before}
-        best = max(alike, key=lambda old: alike[old], default=None)
-        if best is not None and 2 * alike[best] > len(columns):
-            pairs.append((best, row))
-            before = [each for each in before if each[0] != best]
-    return pairs
-
-
-def _lost_headings(before: Sequence[Cell], written: Collection[Cell], now: Sequence[Cell]) -> list[Write]:
-    """Headings that ours were written over, because a column was inserted to the left of theirs."""
-    lost = [heading for heading in before if heading != "" and heading not in now]
-    over = [column for column, heading in enumerate(now) if heading not in before and heading in written]
-    return [Write(0, column, heading) for column, heading in zip(over, lost, strict=False)]
-
-
 def update_tab(spreadsheet: gspread.Spreadsheet, tab: Tab, rows: Rows) -> int:
-    """Bring a tab up to the runs, and see that it is.
+    """Bring a tab up to the runs, and read it again to see that it is.
 
     Returns
     -------
@@ -172,50 +104,30 @@ def update_tab(spreadsheet: gspread.Spreadsheet, tab: Tab, rows: Rows) -> int:
     Raises
     ------
     SheetsBusy
-        The service is, or people move the rows faster than they can be written; what was written stays.
+        The service does not answer, or the tab changes all the time; what was written stays.
     SheetsError
         It refuses.
     """
     name = absolute_range_name(tab.name)
     n_written, failures = 0, 0
-    ideal: Grid = []
-    written: set[Cell] = set()
     for _ in range(_ROUNDS):
-        grid = patiently(lambda: _read(spreadsheet, tab, name))
-        todo = plan(grid, tab, rows)
-        if back := damage(ideal, written, grid, rows):
-            logger.info("%s was rearranged while it was written; %d cells are put back", tab.name, len(back))
-            todo = Plan(back)
+        todo = plan(patiently(lambda: _read(spreadsheet, tab, name)), tab, rows)
         if not todo:
             return n_written
-        ideal = apply(grid, back)
-        # Empty cells are everywhere, and prove nothing.
-        written |= {write.value for write in todo.writes} - {""}
         try:
             _send(spreadsheet, tab, name, todo)
             n_written += len(todo.writes) + len(todo.appends)
         except SheetsBusy as error:
-            # It may be done or not: the next look will tell.
+            # Written or not: a request that timed out may still be carried out. The next look tells.
             if failures >= ATTEMPTS:
                 raise
             pause(failures, error)
             failures += 1
-    raise SheetsBusy(f"{tab.name} is rearranged all the time; try again later.")
-
-
-def apply(grid: Grid, writes: Sequence[Write]) -> Grid:
-    """The grid after writes."""
-    grid = [list(line) for line in grid]
-    for write in writes:
-        grid += [[] for _ in range(write.row + 1 - len(grid))]
-        line = grid[write.row]
-        line += [""] * (write.column + 1 - len(line))
-        line[write.column] = write.value
-    return grid
+    raise SheetsBusy(f"{tab.name} changes all the time; try again later.")
 
 
 def _find(grid: Grid, tab: Tab, rows: Rows, columns: Mapping[str, int]) -> tuple[dict[str, int], list[int]]:
-    """Rows of the runs: by run id, else by place for rows without an id; and the rows that are doubled."""
+    """Find the rows of the runs, by run id or, for rows without one, by folder; and rows that double another."""
     found: dict[str, int] = {}
     doubled: list[int] = []
     unclaimed: dict[Cell, int] = {}
@@ -226,7 +138,7 @@ def _find(grid: Grid, tab: Tab, rows: Rows, columns: Mapping[str, int]) -> tuple
                 doubled.append(row)
             found.setdefault(str(run_id), row)
         elif run_id == "" and place != "":
-            # The last one: a folder that was used twice was used for ours last.
+            # The last of several: the folder's latest run is the one without an id.
             unclaimed[place] = row
     for run_id, values in rows.items():
         if run_id not in found and values[tab.place] in unclaimed:
@@ -237,68 +149,40 @@ def _find(grid: Grid, tab: Tab, rows: Rows, columns: Mapping[str, int]) -> tuple
 def _read(spreadsheet: gspread.Spreadsheet, tab: Tab, name: str) -> Grid:
     try:
         answer = spreadsheet.values_get(name, params={"valueRenderOption": "UNFORMATTED_VALUE"})
-    except SheetsBusy:
-        raise
     except SheetsError as error:
+        # The message for a tab that does not exist.
         if "Unable to parse range" not in str(error):
             raise
-        logger.info("the sheet has no tab %s yet; it is made", tab.name)
-        _add_tab(spreadsheet, tab)
+        logger.info("the sheet has no tab %s yet; adding it", tab.name)
+        try:
+            spreadsheet.add_worksheet(tab.name, rows=1000, cols=len(tab.headings))
+        except SheetsError as error:
+            # Another job may have added it meanwhile.
+            if "already exists" not in str(error):
+                raise
         return []
     return answer.get("values", [])
 
 
-def _add_tab(spreadsheet: gspread.Spreadsheet, tab: Tab) -> None:
-    try:
-        spreadsheet.add_worksheet(tab.name, rows=1000, cols=len(tab.headings))
-    except SheetsBusy:
-        raise
-    except SheetsError as error:
-        if "already exists" not in str(error):
-            raise
-
-
 def _send(spreadsheet: gspread.Spreadsheet, tab: Tab, name: str, todo: Plan) -> None:
     if todo.doubled:
-        _delete_row(spreadsheet, tab, todo.doubled[-1])
+        # One at a time, each right after a look, since row numbers shift.
+        logger.info("%s, row %d doubles another row of its run; deleting it", tab.name, todo.doubled[-1] + 1)
+        spreadsheet.worksheet(tab.name).delete_rows(todo.doubled[-1] + 1)
         return
     if todo.writes:
-        if todo.writes[0].row == 0:
-            _make_room(spreadsheet, tab, max(write.column for write in todo.writes) + 1)
+        columns = max(write.column for write in todo.writes) + 1
+        if todo.writes[0].row == 0 and (worksheet := spreadsheet.worksheet(tab.name)).col_count < columns:
+            worksheet.add_cols(columns - worksheet.col_count)
         data = [
-            {"range": f"{name}!{rowcol_to_a1(first.row + 1, first.column + 1)}", "values": [values]}
-            for first, values in _stretches(todo.writes)
+            {"range": f"{name}!{rowcol_to_a1(write.row + 1, write.column + 1)}", "values": [[write.value]]}
+            for write in todo.writes
         ]
         spreadsheet.values_batch_update({"valueInputOption": "RAW", "data": data})
     if todo.appends:
         # Without these two, Google looks for a table and may shift columns.
-        params = {"valueInputOption": "RAW", "insertDataOption": "INSERT_ROWS"}
-        spreadsheet.values_append(f"{name}!A1", params, {"values": todo.appends})
-
-
-def _make_room(spreadsheet: gspread.Spreadsheet, tab: Tab, columns: int) -> None:
-    worksheet = spreadsheet.worksheet(tab.name)
-    if worksheet.col_count < columns:
-        worksheet.add_cols(columns - worksheet.col_count)
-
-
-def _delete_row(spreadsheet: gspread.Spreadsheet, tab: Tab, row: int) -> None:
-    """Delete a row that another one doubles: one at a time, each right after a look."""
-    logger.info("%s, row %d doubles another row of its run, and is removed", tab.name, row + 1)
-    spreadsheet.worksheet(tab.name).delete_rows(row + 1)
-
-
-def _stretches(writes: Sequence[Write]) -> list[tuple[Write, list[Cell]]]:
-    """Join neighbours of one row."""
-    joined: list[tuple[Write, list[Cell]]] = []
-    for write in sorted(writes, key=lambda each: (each.row, each.column)):
-        if joined:
-            first, values = joined[-1]
-            if (first.row, first.column + len(values)) == (write.row, write.column):
-                values.append(write.value)
-                continue
-        joined.append((write, [write.value]))
-    return joined
+        placement: Any = {"valueInputOption": "RAW", "insertDataOption": "INSERT_ROWS"}
+        spreadsheet.values_append(f"{name}!A1", placement, {"values": todo.appends})
 
 
 def _at(grid: Grid, row: int, column: int) -> Cell:

@@ -1,1 +1,1 @@
-"""From recordings of a domain to phi: extraction, sampling, reduction."""
+"""From the recordings of a domain to phi: extraction, sampling, reduction."""

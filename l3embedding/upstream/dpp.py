@@ -4,8 +4,8 @@ A k-DPP draws a set S of k items with probability proportional to det(L_S). Here
 of shape `[N, d]`. Its eigenvalues are those of the d x d *dual* B^T B, plus r, and N - rank times r itself.
 
 `sample_k_dpp`        draws exactly
-`sample_k_dpp_mcmc`   walks a Markov chain some steps from a random start, as the authors do
-`greedy_map`          goes for the most probable set, without randomness
+`sample_k_dpp_mcmc`   draws by a Markov chain of some steps from a random start, as the authors do
+`greedy_map`          searches the most probable set, without randomness
 
 References
 ----------
@@ -28,7 +28,7 @@ _CHUNK = 2048
 
 @dataclass(frozen=True)
 class LowRankKernel:
-    """L = B B^T, seen through the eigenvectors of its dual.
+    """L = B B^T, represented by the eigenvectors of its dual B^T B.
 
     Attributes
     ----------
@@ -46,9 +46,7 @@ class LowRankKernel:
 
     @classmethod
     def from_features(cls, features: NDArray[np.floating]) -> LowRankKernel:
-        """Decompose the dual of B `[N, d]`; its products are summed in float64.
-
-        A row's length is the item's quality, its direction what the item is like.
+        """Decompose the dual of B `[N, d]`; the length of a row is the item's quality, its direction its kind.
 
         Raises
         ------
@@ -62,14 +60,14 @@ class LowRankKernel:
             chunk = features[start : start + _CHUNK].astype(np.float64)
             dual += chunk.T @ chunk
         values, vectors = np.linalg.eigh(dual)
-        # Features in float32 leave this much of nothing in what should be zero.
+        # Rounding of float32 features leaves about this much in eigenvalues that should be zero.
         keep = values > values[-1] * max(dual.shape[0], 1) * np.finfo(np.float32).eps * 0.01
         keep &= values > 0
         return cls(features, values[keep], vectors[:, keep])
 
     @property
     def rank(self) -> int:
-        """Rank of L: how many items can have a volume."""
+        """Rank of L, which is the most items that span a volume."""
         return len(self.eigenvalues)
 
     def span(self, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -80,7 +78,7 @@ class LowRankKernel:
         """Orthonormal columns `[N, columns]` of a uniformly random subspace of L's null space."""
         vectors = rng.standard_normal((len(self.features), columns))
         whitened = self.eigenvectors / self.eigenvalues
-        for _ in range(2):  # twice, since one projection leaves rounding errors
+        for _ in range(2):  # twice, since a single projection leaves rounding errors
             vectors -= _times(self.features, whitened @ (self.eigenvectors.T @ _gather(self.features, vectors)))
         return np.linalg.qr(vectors)[0]
 
@@ -88,16 +86,7 @@ class LowRankKernel:
 def sample_k_dpp(kernel: LowRankKernel, k: int, rng: np.random.Generator, *, ridge: float = 0.0) -> NDArray[np.int64]:
     """Draw k items from the k-DPP with kernel L = B B^T + ridge I, exactly.
 
-    Parameters
-    ----------
-    kernel
-        From `LowRankKernel.from_features`.
-    k
-        Items to draw.
-    rng
-        Where the randomness comes from.
-    ridge
-        Added to the kernel's diagonal; makes room for more items than B has rank.
+    A ridge allows more items than B has rank. It takes O(N d^2 + N k^2) time, and N k float64 beside the features.
 
     Returns
     -------
@@ -107,20 +96,15 @@ def sample_k_dpp(kernel: LowRankKernel, k: int, rng: np.random.Generator, *, rid
     ------
     InputError
         There are fewer than k items, or k exceeds the rank of a kernel without a ridge.
-
-    Notes
-    -----
-    O(N d^2 + N k^2) time, and N k float64 beside the features.
     """
     n, rank = len(kernel.features), kernel.rank
-    if not 0 <= k <= n:
-        raise InputError(f"A k-DPP cannot draw {k} of {n} items.")
+    _check_size(k, n)
     if k == 0:
         return np.empty(0, np.int64)
     if ridge <= 0 and k > rank:
         raise InputError(
-            f"The {n} items span {rank} dimensions, so no {k} of them have a volume: "
-            f"draw at most {rank}, or give a ridge."
+            f"The {n} items span {rank} dimensions, so no {k} of them span a volume: "
+            f"draw at most {rank}, or set a ridge."
         )
     log_values = np.log(kernel.eigenvalues + ridge)
     table = log_elementary_symmetric(log_values, k)
@@ -137,17 +121,8 @@ def sample_k_dpp_mcmc(
 ) -> NDArray[np.int64]:
     """Draw k items by an exchange chain on L = B B^T + ridge I, which is exact only after many steps.
 
-    From a uniform start, each step proposes to exchange one item for one outside, and accepts it with
-    probability min(1, det L_new / det L_old).
-
-    Parameters
-    ----------
-    features
-        B, `[N, d]`.
-    k, rng, ridge
-        As for `sample_k_dpp`.
-    steps
-        The authors take 3.
+    From a uniform start, each step proposes to exchange an item for one outside, and accepts it with probability
+    min(1, det L_new / det L_old). The features are B, `[N, d]`.
 
     Returns
     -------
@@ -164,8 +139,7 @@ def sample_k_dpp_mcmc(
     distributions and determinantal point processes, 2016; DPPy's `sample_mcmc_k_dpp`.
     """
     n = len(features)
-    if not 0 <= k <= n:
-        raise InputError(f"A k-DPP cannot draw {k} of {n} items.")
+    _check_size(k, n)
     items = rng.choice(n, k, replace=False)
     if k in (0, n):
         return np.sort(items)
@@ -183,7 +157,7 @@ def sample_k_dpp_mcmc(
 
 
 def log_volume(features: NDArray[np.floating], ridge: float) -> float:
-    """Logarithm of det(B B^T + ridge I) of the items B `[k, d]`; -inf if they span no volume."""
+    """Logarithm of det(B B^T + ridge I) for items B `[k, d]`; -inf if they span no volume."""
     rows = features.astype(np.float64)
     if len(rows) <= rows.shape[1] or ridge <= 0:
         sign, value = np.linalg.slogdet(rows @ rows.T + ridge * np.eye(len(rows)))
@@ -196,12 +170,7 @@ def log_volume(features: NDArray[np.floating], ridge: float) -> float:
 def greedy_map(features: NDArray[np.floating], k: int, *, ridge: float = 0.0) -> NDArray[np.int64]:
     """Choose k items one by one, each the one that adds most to the volume under L = B B^T + ridge I.
 
-    Parameters
-    ----------
-    features
-        B, `[N, d]`.
-    k, ridge
-        As for `sample_k_dpp`.
+    The features are B, `[N, d]`.
 
     Returns
     -------
@@ -217,8 +186,7 @@ def greedy_map(features: NDArray[np.floating], k: int, *, ridge: float = 0.0) ->
     Chen, Zhang and Zhou, Fast greedy MAP inference for determinantal point process, NeurIPS 2018.
     """
     n = len(features)
-    if not 0 <= k <= n:
-        raise InputError(f"A k-DPP cannot draw {k} of {n} items.")
+    _check_size(k, n)
     gains = np.einsum("nd,nd->n", features, features, dtype=np.float64) + ridge
     smallest = gains.max(initial=0) * np.finfo(np.float32).eps
     factors = np.empty((n, k))
@@ -226,7 +194,7 @@ def greedy_map(features: NDArray[np.floating], k: int, *, ridge: float = 0.0) ->
     for step in range(k):
         item = items[step] = int(np.argmax(gains))
         if gains[item] <= smallest:
-            raise InputError(f"No more than {step} of the {n} items have a volume: draw fewer, or give a ridge.")
+            raise InputError(f"No more than {step} of the {n} items span a volume: draw fewer, or set a ridge.")
         product = _times(features, features[item].astype(np.float64))
         product[item] += ridge
         factors[:, step] = (product - factors[:, :step] @ factors[item, :step]) / np.sqrt(gains[item])
@@ -236,14 +204,7 @@ def greedy_map(features: NDArray[np.floating], k: int, *, ridge: float = 0.0) ->
 
 
 def log_elementary_symmetric(log_values: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-    """Logarithms of the elementary symmetric polynomials.
-
-    Parameters
-    ----------
-    log_values
-        Logarithms of the R values, float64 `[R]`.
-    k
-        Highest degree.
+    """Logarithms of the elementary symmetric polynomials e_0 to e_k of R values, given their logarithms `[R]`.
 
     Returns
     -------
@@ -254,6 +215,11 @@ def log_elementary_symmetric(log_values: NDArray[np.float64], k: int) -> NDArray
     for n, log_value in enumerate(log_values, start=1):
         table[1:, n] = np.logaddexp(table[1:, n - 1], log_value + table[:-1, n - 1])
     return table
+
+
+def _check_size(k: int, n: int) -> None:
+    if not 0 <= k <= n:
+        raise InputError(f"A k-DPP cannot draw {k} of {n} items.")
 
 
 def _draw_complement_count(
@@ -286,8 +252,8 @@ def _draw_eigenvectors(
 def _sample_projection(basis: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw from the DPP whose kernel projects onto the orthonormal columns of `basis` `[N, k]`.
 
-    Item by item, each with probability proportional to the squared length of what its row has outside
-    the span of the rows drawn before.
+    Items are drawn one by one, each with probability proportional to the squared length of the part of its row
+    outside the span of the rows drawn before.
     """
     k = basis.shape[1]
     remaining = np.einsum("nk,nk->n", basis, basis)
@@ -313,5 +279,7 @@ def _times(features: NDArray[np.floating], matrix: NDArray[np.float64]) -> NDArr
 
 def _gather(features: NDArray[np.floating], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """B^T V in float64, without a copy of B in float64."""
-    chunks = range(0, len(features), _CHUNK)
-    return sum(features[start : start + _CHUNK].T @ vectors[start : start + _CHUNK] for start in chunks)
+    product = np.zeros((features.shape[1], vectors.shape[1]))
+    for start in range(0, len(features), _CHUNK):
+        product += features[start : start + _CHUNK].T @ vectors[start : start + _CHUNK]
+    return product

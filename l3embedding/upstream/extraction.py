@@ -1,34 +1,34 @@
-"""Teacher extraction: recordings in, upstream shards out.
+"""Teacher extraction: from recordings to upstream shards.
 
-A frame is one second for teacher and student alike; what a teacher of other frames hears of it is said
-in `l3embedding.models.plugged`.
+A frame is one second for teacher and student alike; `l3embedding.models.plugged` describes what a teacher
+whose frames are shorter or longer is given.
 
-It goes over a sensor's recordings twice. The *survey* reads each once, reports the bad ones before
-the teacher has spent an hour, and measures the level of every frame, since relevance ranks a frame
-among all of its sensor's. The second pass embeds. Both passes are resumable: the survey by sensor,
-the embedding by shard.
+The *survey* looks at the headers of a sensor's recordings. It finds most bad files before the first is embedded. It
+also determines which recording belongs to which split and shard, so it is kept: a resumed run has the same splits.
+Each recording is then decoded once, for its levels, the student's audio and the teacher's frames. A recording that
+proves bad only then is left out of its shard, which records why.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l3embedding.data.audio import frame_audio, read_audio, resample, to_int16
-from l3embedding.data.loudness import calibrate, frame_levels, relevance
+from l3embedding.data.audio import frame_audio, probe_audio, read_audio, resample, to_int16
+from l3embedding.data.loudness import calibrate, frame_levels
 from l3embedding.data.recordings import Recording
-from l3embedding.data.shards import SPLITS, Frames, read_attributes, write_upstream_shard
+from l3embedding.data.shards import SPLITS, Frames, read_attributes, read_skipped, write_upstream_shard
 from l3embedding.data.spl_series import SplSeries, find_series, read_series
 from l3embedding.embedding import embed_stream
 from l3embedding.models.plugged import in_seconds
 from l3embedding.models.teachers import EmbeddingModel
+from l3embedding.settings import RecordingsSettings
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import read_json, write_json
 from l3embedding.utils.parallel import map_ahead
@@ -38,216 +38,257 @@ logger = logging.getLogger(__name__)
 
 FRAME_S = 1.0
 
+_DECODERS = 4
+"""Threads that decode ahead of the teacher; one is too slow for a GPU, and each holds three recordings in memory."""
 
-@dataclass(frozen=True)
-class ExtractionSettings:
-    """How recordings become frames.
-
-    Attributes
-    ----------
-    hop_size
-        Between frames, s.
-    audio_rate
-        Rate at which the student's audio is stored, Hz.
-    validate_fraction
-        Share of each sensor's recordings kept for validation.
-    recordings_per_shard
-        Recordings in one shard.
-    time_zone
-        IANA time zone of the sensors.
-    random_state
-        Seed of the split.
-    """
-
-    hop_size: float
-    audio_rate: int
-    validate_fraction: float
-    recordings_per_shard: int
-    time_zone: str
-    random_state: int
+Skipped = tuple[str, str]
+"""A recording's path, and why it cannot be used."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a first look at one sensor's recordings found.
+    """The headers of one sensor's recordings: frames of each that seems usable, by path, and the others."""
 
-    Attributes
-    ----------
-    recordings
-        Those that can be used.
-    relevance, levels
-        For each recording, float32 `[n_frames]`.
-    skipped
-        `{"recording": path, "reason": sentence}` for each of the others.
-    """
-
-    recordings: list[Recording]
-    levels: list[NDArray[np.float32]]
-    relevance: list[NDArray[np.float32]]
-    skipped: list[dict[str, str]]
+    frames: dict[str, int]
+    skipped: list[Skipped]
 
 
 @dataclass(frozen=True)
-class ShardPlan:
-    """A shard to be written: its path, and rows of a `Survey`."""
+class _Decoded:
+    """What a recording contributes to a shard, except its embedding."""
 
-    path: Path
-    rows: list[int]
-
-
-def survey_sensor(
-    recordings: list[Recording], settings: ExtractionSettings, cache: Path, series: SplSeries | None = None
-) -> Survey:
-    """Look at each recording of a sensor once; measure levels, find the bad ones.
-
-    Parameters
-    ----------
-    recordings
-        All recordings of one sensor.
-    settings
-        How they become frames.
-    cache
-        JSON file that keeps the result, so that a second run need not read the audio again.
-    series
-        Levels that a meter measured; without it they are the audio's own.
-    """
-    if not cache.is_file():
-        write_json(cache, _measure(recordings, settings, series))
-    measured = read_json(cache)
-    usable = [recording for recording in recordings if str(recording.path) in measured["levels"]]
-    levels = [np.asarray(measured["levels"][str(recording.path)], np.float32) for recording in usable]
-    if not usable:
-        return Survey([], [], [], measured["skipped"])
-    times = [_frame_times(recording, len(each), settings) for recording, each in zip(usable, levels, strict=True)]
-    ranks = relevance(np.concatenate(levels), np.concatenate(times), settings.time_zone)
-    ends = np.cumsum([len(each) for each in levels])[:-1]
-    return Survey(usable, levels, np.split(ranks, ends), measured["skipped"])
-
-
-def plan_shards(survey: Survey, sensor: str, output_dir: Path, settings: ExtractionSettings) -> list[ShardPlan]:
-    """Split a sensor's recordings into train and validate, and into shards.
-
-    The split is by recording, so that no two frames of one recording lie on both sides; it depends
-    on the seed and the sensor's name alone. A sensor with a single recording gives it to train.
-    """
-    n = len(survey.recordings)
-    if n == 0:
-        logger.warning("%s: not one recording can be used", sensor)
-        return []
-    if n == 1:
-        logger.warning("%s: its only recording goes to train; it gives nothing to validate", sensor)
-    n_validate = 0 if n == 1 else max(1, round(settings.validate_fraction * n))
-    rng = np.random.default_rng([settings.random_state, zlib.crc32(sensor.encode())])
-    validate = set(rng.choice(n, n_validate, replace=False).tolist())
-    plans = []
-    for split in SPLITS:
-        rows = [row for row in range(n) if (row in validate) == (split == "validate")]
-        for index, start in enumerate(range(0, len(rows), settings.recordings_per_shard)):
-            path = output_dir / split / f"{sensor}-{index:04d}.h5"
-            plans.append(ShardPlan(path, rows[start : start + settings.recordings_per_shard]))
-    return plans
-
-
-def extract_shard(
-    plan: ShardPlan, survey: Survey, teacher: EmbeddingModel, settings: ExtractionSettings, bar: Progress
-) -> None:
-    """Embed the recordings of one shard and write it; the teacher hears whole seconds."""
-    parts: list[tuple[NDArray[np.int16], NDArray[np.float32]]] = []
-    recordings = [survey.recordings[row] for row in plan.rows]
-    counts = [len(survey.levels[row]) for row in plan.rows]
-    for student_frames, embedding in embed_stream(_prefetch(recordings, counts, teacher, settings), teacher):
-        parts.append((student_frames, embedding))
-        bar.update(len(student_frames))
-    frames = Frames(
-        audio=np.concatenate([audio for audio, _ in parts]),
-        embedding=np.concatenate([embedding for _, embedding in parts]),
-        timestamp=np.concatenate([_frame_times(r, n, settings) for r, n in zip(recordings, counts, strict=True)]),
-        spl=np.concatenate([survey.levels[row] for row in plan.rows]),
-        relevance=np.concatenate([survey.relevance[row] for row in plan.rows]),
-        recording=np.repeat(np.arange(len(recordings), dtype=np.int32), counts),
-        recording_path=[str(recording.path) for recording in recordings],
-    )
-    attributes = {
-        "sensor": recordings[0].sensor,
-        "sample_rate": settings.audio_rate,
-        "hop_size": settings.hop_size,
-        "teacher": teacher.name,
-        "teacher_weights_sha256": teacher.weights_sha256,
-        "teacher_is_stand_in": teacher.is_stand_in,
-    }
-    write_upstream_shard(plan.path, frames, attributes)
+    path: str
+    audio: NDArray[np.int16]
+    levels: NDArray[np.float32]
+    times: NDArray[np.float64]
 
 
 def extract_sensors(
-    sensors: dict[str, list[Recording]],
+    sensors: Mapping[str, list[Recording]],
     teacher: EmbeddingModel,
-    settings: ExtractionSettings,
+    settings: RecordingsSettings,
     output_dir: Path,
+    random_state: int,
     all_sensors: bool = True,
     spl_root: Path | None = None,
 ) -> list[dict[str, str]]:
-    """Extract sensors; shards that are there are left alone.
+    """Write the shards of sensors to `output_dir/train` and `output_dir/validate`; finished shards are kept.
 
     Parameters
     ----------
     sensors
-        Their recordings.
-    teacher
-        What embeds.
-    settings
-        How recordings become frames.
-    output_dir
-        Folder of `train/` and `validate/`.
+        The recordings of each.
     all_sensors
-        Whether these are all there are: then recordings must be left to train and to validate on,
-        which is said before the first is embedded.
+        Whether there are no others; if so, a missing split is reported before the first recording is embedded.
     spl_root
-        Folder of a series of levels for each sensor, see `l3embedding.data.spl_series`.
+        Folder of the sensors' measured levels, see `l3embedding.data.spl_series`; by default the levels are
+        those of the audio.
 
     Returns
     -------
-    The recordings that were skipped, each with the reason.
+    `{"recording": path, "reason": sentence}` for each recording that was skipped.
 
     Raises
     ------
     InputError
-        These are all sensors, and no usable recording is left to train or to validate on.
+        A sensor's levels are missing; or these are all sensors, and nothing is left to train or validate on.
     """
-    teacher = in_seconds(teacher)
     files = {sensor: find_series(spl_root, sensor) for sensor in sensors} if spl_root else {}
-    surveys = {
-        sensor: survey_sensor(
-            recordings,
-            settings,
-            output_dir / "survey" / f"{sensor}.json",
-            read_series(files[sensor]) if sensor in files else None,
-        )
-        for sensor, recordings in sensors.items()
-    }
-    skipped = [entry for survey in surveys.values() for entry in survey.skipped]
-    plans = {name: plan_shards(survey, name, output_dir, settings) for name, survey in surveys.items()}
+    series = {sensor: read_series(path) for sensor, path in files.items()}
+    teacher = in_seconds(teacher)
+    extractors = [
+        _Extractor(name, recordings, teacher, settings, output_dir, random_state, series.get(name))
+        for name, recordings in sensors.items()
+    ]
+    surveys = [each.survey() for each in extractors]
     if all_sensors:
-        require_splits([plan.path for each in plans.values() for plan in each], len(skipped))
-    todo = [(plan, surveys[name]) for name, each in plans.items() for plan in each if not _is_there(plan, teacher)]
-    n_frames = sum(len(survey.levels[row]) for plan, survey in todo for row in plan.rows)
-    with progress(f"embedding with {teacher.name}", n_frames, "frames", logger) as bar:
-        for plan, survey in todo:
-            extract_shard(plan, survey, teacher, settings, bar)
-    return skipped
+        planned = [path for each, survey in zip(extractors, surveys, strict=True) for path in each.plan(survey)]
+        require_splits(planned, sum(len(survey.skipped) for survey in surveys))
+    skipped: list[Skipped] = []
+    total = sum(sum(survey.frames.values()) for survey in surveys)
+    with progress(f"embedding with {teacher.name}", total, "frames", logger) as bar:
+        for each, survey in zip(extractors, surveys, strict=True):
+            skipped += each.extract(survey, bar)
+    return [{"recording": recording, "reason": reason} for recording, reason in skipped]
 
 
-def _is_there(plan: ShardPlan, teacher: EmbeddingModel) -> bool:
-    """Say whether a shard is there; one of a teacher that has changed since is not."""
-    if not plan.path.is_file():
+@dataclass(frozen=True)
+class _Extractor:
+    """Extraction of one sensor."""
+
+    sensor: str
+    recordings: list[Recording]
+    teacher: EmbeddingModel
+    settings: RecordingsSettings
+    output_dir: Path
+    random_state: int
+    series: SplSeries | None
+
+    @property
+    def _cache(self) -> Path:
+        return self.output_dir / "survey" / f"{self.sensor}.json"
+
+    def survey(self) -> Survey:
+        """Look at the headers of the recordings, or read what an earlier run found."""
+        if self._cache.is_file():
+            kept = read_json(self._cache)
+            return Survey(kept["frames"], [(path, reason) for path, reason in kept["skipped"]])
+        survey = Survey({}, [])
+        duplicates = self._duplicates()
+
+        def inspect(recording: Recording) -> int | InputError:
+            try:
+                if first := duplicates.get(recording.path):
+                    raise InputError(f"{recording.path} begins at the same time as {first}: a duplicate.")
+                length, rate = probe_audio(recording.path)
+                count = 1 + max(length - round(FRAME_S * rate), 0) // round(self.settings.hop_size * rate)
+                self._measured_levels(recording, count)  # reports gaps
+                return count
+            except InputError as error:
+                return error
+
+        with progress(f"{self.sensor}: survey", len(self.recordings), "recordings", logger) as bar:
+            # Headers are small reads, which wait for the file server; threads overlap the waiting.
+            for recording, found in zip(self.recordings, map_ahead(inspect, self.recordings, 16), strict=True):
+                if isinstance(found, InputError):
+                    survey.skipped.append(_skip(recording, found))
+                else:
+                    survey.frames[str(recording.path)] = found
+                bar.update(1)
+        write_json(self._cache, asdict(survey))
+        return survey
+
+    def plan(self, survey: Survey) -> dict[Path, list[Recording]]:
+        """Split the recordings into train and validate, and into shards: path to recordings.
+
+        The split is by recording, so that the frames of one recording are all on one side. It depends only on the
+        seed, the sensor's name and the number of recordings. A single recording is for training.
+        """
+        usable = [recording for recording in self.recordings if str(recording.path) in survey.frames]
+        n_validate = max(1, round(self.settings.validate_fraction * len(usable))) if len(usable) > 1 else 0
+        rng = np.random.default_rng([self.random_state, zlib.crc32(self.sensor.encode())])
+        validate = set(rng.choice(len(usable), n_validate, replace=False).tolist()) if n_validate else set()
+        shards = {}
+        for split in SPLITS:
+            part = [each for row, each in enumerate(usable) if (row in validate) == (split == "validate")]
+            for index, start in enumerate(range(0, len(part), self.settings.per_shard)):
+                path = self.output_dir / split / f"{self.sensor}-{index:04d}.h5"
+                shards[path] = part[start : start + self.settings.per_shard]
+        return shards
+
+    def extract(self, survey: Survey, bar: Progress) -> list[Skipped]:
+        """Write the shards; returns the recordings that were skipped."""
+        if len(survey.frames) < 2:
+            logger.warning("%s: too few usable recordings to validate on (%d)", self.sensor, len(survey.frames))
+        shards = self.plan(survey)
+        validate = [path for path in shards if path.parent.name == "validate"]
+        skipped: list[Skipped] = []
+        # The validation shards first: while they alone are written, the split can still be changed.
+        for path in sorted(shards, key=lambda path: path not in validate):
+            if validate and path not in validate and not any(each.is_file() for each in validate):
+                # Every validation recording proved bad. Without them, the sensor is split again.
+                bad = {recording for recording, _ in skipped}
+                frames = {path: count for path, count in survey.frames.items() if path not in bad}
+                survey = Survey(frames, survey.skipped + skipped)
+                write_json(self._cache, asdict(survey))
+                return self.extract(survey, bar)
+            if self._is_finished(path):
+                skipped += read_skipped(path)
+                bar.update(sum(survey.frames[str(recording.path)] for recording in shards[path]))
+            else:
+                skipped += self._write_shard(path, shards[path], bar)
+        return survey.skipped + skipped
+
+    def _write_shard(self, path: Path, recordings: list[Recording], bar: Progress) -> list[Skipped]:
+        """Decode, embed and write recordings, unless all are bad; returns those that were skipped."""
+        skipped: list[Skipped] = []
+        parts: list[_Decoded] = []
+        embeddings: list[NDArray[np.float32]] = []
+        for part, embedding in embed_stream(self._decode_ahead(recordings, skipped), self.teacher):
+            parts.append(part)
+            embeddings.append(embedding)
+            bar.update(len(embedding))
+        if not parts:
+            return skipped
+        frames = Frames(
+            audio=np.concatenate([part.audio for part in parts]),
+            embedding=np.concatenate(embeddings),
+            timestamp=np.concatenate([part.times for part in parts]),
+            spl=np.concatenate([part.levels for part in parts]),
+            recording=np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.levels) for part in parts]),
+            recording_path=[part.path for part in parts],
+            skipped=skipped,
+        )
+        attributes = {
+            "sensor": self.sensor,
+            "sample_rate": self.settings.audio_rate,
+            "hop_size": self.settings.hop_size,
+            "teacher": self.teacher.name,
+            "teacher_weights_sha256": self.teacher.weights_sha256,
+            "teacher_is_stand_in": self.teacher.is_stand_in,
+        }
+        write_upstream_shard(path, frames, attributes)
+        return skipped
+
+    def _is_finished(self, path: Path) -> bool:
+        if not path.is_file():
+            return False
+        if read_attributes(path)["teacher_weights_sha256"] == self.teacher.weights_sha256:
+            return True
+        logger.warning("%s is of another version of the teacher; it is made again", path)
         return False
-    if read_attributes(plan.path)["teacher_weights_sha256"] == teacher.weights_sha256:
-        return True
-    logger.warning("%s is of another version of the teacher; it is made again", plan.path)
-    return False
+
+    def _duplicates(self) -> dict[Path, Path]:
+        """Recordings that begin at the exact time of an earlier one in the list, and that one."""
+        first: dict[float, Path] = {}
+        dated = [recording for recording in self.recordings if np.isfinite(recording.timestamp)]
+        pairs = {each.path: first.setdefault(each.timestamp, each.path) for each in dated}
+        return {path: earlier for path, earlier in pairs.items() if path != earlier}
+
+    def _decode_ahead(
+        self, recordings: list[Recording], skipped: list[Skipped]
+    ) -> Iterator[tuple[_Decoded, NDArray[np.float32]]]:
+        """Yield recordings with the teacher's frames, decoded ahead of it; bad ones are added to `skipped`."""
+        for recording, result in zip(recordings, map_ahead(self._decode, recordings, _DECODERS), strict=True):
+            if isinstance(result, InputError):
+                skipped.append(_skip(recording, result))
+            else:
+                yield result
+
+    def _decode(self, recording: Recording) -> tuple[_Decoded, NDArray[np.float32]] | InputError:
+        hop_size = self.settings.hop_size
+        try:
+            audio, rate = read_audio(recording.path)
+            levels = frame_levels(audio, rate, round(FRAME_S * rate), round(hop_size * rate))
+            count = len(levels)
+            if (measured := self._measured_levels(recording, count)) is not None:
+                levels = measured
+            elif recording.spl is not None:
+                levels = calibrate(levels, recording.spl)
+        except InputError as error:
+            return error
+        if len(audio) < FRAME_S * rate:
+            logger.warning("%s is shorter than a frame; it is padded with silence", recording.path)
+        student = to_int16(_frames_at(audio, rate, self.settings.audio_rate, hop_size, count))
+        decoded = _Decoded(str(recording.path), student, levels, self._frame_times(recording, count))
+        return decoded, _frames_at(audio, rate, self.teacher.sample_rate, hop_size, count)
+
+    def _measured_levels(self, recording: Recording, count: int) -> NDArray[np.float32] | None:
+        if self.series is None:
+            return None
+        if not np.isfinite(recording.timestamp):
+            raise InputError(f"{recording.path} has no timestamp, so its measured level cannot be found.")
+        levels = self.series.levels(self._frame_times(recording, count), self.settings.hop_size)
+        if gaps := int(np.isnan(levels).sum()):
+            raise InputError(f"{recording.path}: the measured levels have a gap at {gaps} of its {count} frames.")
+        return levels
+
+    def _frame_times(self, recording: Recording, count: int) -> NDArray[np.float64]:
+        return recording.timestamp + self.settings.hop_size * np.arange(count, dtype=np.float64)
 
 
 def require_splits(shards: list[Path], n_skipped: int) -> None:
-    """Refuse shards (there or planned) that give nothing to train or to validate on.
+    """Refuse shards, existing or planned, without any to train or to validate on.
 
     Raises
     ------
@@ -262,81 +303,14 @@ def require_splits(shards: list[Path], n_skipped: int) -> None:
             )
 
 
-def _measure(recordings: list[Recording], settings: ExtractionSettings, series: SplSeries | None) -> dict[str, object]:
-    twins = _twins(recordings)
-
-    def measure(recording: Recording) -> NDArray[np.float32] | InputError:
-        try:
-            if (first := twins.get(recording.path)) is not None:
-                raise InputError(f"{recording.path} begins at the same time as {first}: a duplicate.")
-            audio, rate = read_audio(recording.path)
-            if len(audio) < FRAME_S * rate:
-                logger.warning("%s is shorter than a frame; it is padded with silence", recording.path)
-            levels = frame_levels(audio, rate, round(FRAME_S * rate), round(settings.hop_size * rate))
-            if series is not None:
-                return _measured_levels(recording, len(levels), settings, series)
-            return levels if recording.spl is None else calibrate(levels, recording.spl)
-        except InputError as error:
-            return error
-
-    levels: dict[str, list[float]] = {}
-    skipped: list[dict[str, str]] = []
-    title = f"{recordings[0].sensor}: survey"
-    with progress(title, len(recordings), "recordings", logger) as bar:
-        for recording, measured in zip(recordings, map_ahead(measure, recordings, os.cpu_count() or 1), strict=True):
-            if isinstance(measured, InputError):
-                logger.warning("skipped: %s", measured)
-                skipped.append({"recording": str(recording.path), "reason": str(measured)})
-            else:
-                levels[str(recording.path)] = [round(float(level), 2) for level in measured]
-            bar.update(1)
-    return {"levels": levels, "skipped": skipped}
-
-
-def _twins(recordings: list[Recording]) -> dict[Path, Path]:
-    """Recordings of one sensor that begin at the very time of an earlier one in the list."""
-    first: dict[float, Path] = {}
-    twins: dict[Path, Path] = {}
-    for recording in recordings:
-        if np.isfinite(recording.timestamp):
-            earlier = first.setdefault(recording.timestamp, recording.path)
-            if earlier != recording.path:
-                twins[recording.path] = earlier
-    return twins
-
-
-def _measured_levels(
-    recording: Recording, count: int, settings: ExtractionSettings, series: SplSeries
-) -> NDArray[np.float32]:
-    if not np.isfinite(recording.timestamp):
-        raise InputError(f"{recording.path} has no timestamp, so its measured level cannot be found.")
-    levels = series.levels(_frame_times(recording, count, settings), settings.hop_size)
-    if (gaps := int(np.isnan(levels).sum())) > 0:
-        raise InputError(f"{recording.path}: the measured levels have a gap at {gaps} of its {count} frames.")
-    return levels
-
-
-def _prefetch(
-    recordings: list[Recording], counts: list[int], teacher: EmbeddingModel, settings: ExtractionSettings
-) -> Iterator[tuple[NDArray[np.int16], NDArray[np.float32]]]:
-    """Read and resample ahead of the teacher, a few recordings at a time."""
-
-    def load(plan: tuple[Recording, int]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-        recording, count = plan
-        audio, rate = read_audio(recording.path)
-        student = _frames_at(audio, rate, settings.audio_rate, settings.hop_size, count)
-        return to_int16(student), _frames_at(audio, rate, teacher.sample_rate, settings.hop_size, count)
-
-    return map_ahead(load, zip(recordings, counts, strict=True), threads=2)
+def _skip(recording: Recording, error: InputError) -> Skipped:
+    logger.warning("skipped: %s", error)
+    return str(recording.path), str(error)
 
 
 def _frames_at(audio: NDArray[np.float32], rate: int, to_rate: int, hop_size: float, count: int) -> NDArray[np.float32]:
-    """Cut `count` frames at another rate; rounding may leave the last a few samples short."""
+    """Cut `count` frames at another rate, where rounding may leave the last a few samples short."""
     frame, hop = round(FRAME_S * to_rate), round(hop_size * to_rate)
     audio = resample(audio, rate, to_rate)
     missing = (count - 1) * hop + frame - len(audio)
     return frame_audio(np.pad(audio, (0, max(0, missing))), frame, hop, pad_end=False)[:count]
-
-
-def _frame_times(recording: Recording, count: int, settings: ExtractionSettings) -> NDArray[np.float64]:
-    return recording.timestamp + settings.hop_size * np.arange(count)

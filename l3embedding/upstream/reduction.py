@@ -1,45 +1,51 @@
-"""The reduction phi: from the teacher's R^D to the student's R^d, by standardising and PCA or UMAP.
+"""phi, the reduction from the teacher's R^D to the student's R^d.
 
-PCA is exact and takes one pass in any number of chunks: it keeps the sums and the products of the
-features, D + D^2 numbers in float64, and nothing else. With another kernel (`l3embedding.upstream.kernel_reduction`),
-and as UMAP (`l3embedding.upstream.umap_reduction`), phi keeps the sample itself.
+A mode of reduction is a module of `l3embedding.upstream.reductions`, named as `ReductionSettings.mode` names it,
+with two functions:
+
+    fit(sample, dim, settings, random_state) -> Phi      the sample in chunks, each `[n_i, D]`
+    read(file, allow_pickle) -> Phi                      from the HDF5 file that `Phi.save` wrote
+
+So a new mode is a module there and a word of the setting.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import Protocol
+import pkgutil
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any, Protocol, cast
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from l3embedding.settings import ReductionSettings
+from l3embedding.upstream import reductions
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
+from l3embedding.utils.registry import look_up
 
 
-class Reduction(Protocol):
-    """What every phi can do.
-
-    Attributes
-    ----------
-    embedding_size
-        The student's dimension d.
-    key
-        Name of the dataset of reduced embeddings, as the authors' files have it.
-    n_samples
-        Embeddings it was fitted on.
-    """
-
-    n_samples: int
+class Phi(Protocol):
+    """A fitted reduction."""
 
     @property
-    def embedding_size(self) -> int: ...
+    def n_samples(self) -> int:
+        """Embeddings it was fitted on."""
 
     @property
-    def key(self) -> str: ...
+    def embedding_size(self) -> int:
+        """The student's dimension d."""
+
+    @property
+    def key(self) -> str:
+        """Name of the dataset of reduced embeddings, as in the authors' files."""
+
+    @property
+    def explained_variance_ratio(self) -> NDArray[np.float64] | None:
+        """What part of the sample's variance each dimension explains, `[d]`; None where that has no meaning."""
 
     def transform(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
         """Reduce embeddings `[n, D]` to float32 `[n, d]`."""
@@ -48,165 +54,83 @@ class Reduction(Protocol):
         """Write it to an HDF5 file, whole or not at all."""
 
 
-@dataclass(frozen=True)
-class PcaReduction:
-    """phi(x) = (x - mean) / scale, projected onto the principal components.
+class _Mode(Protocol):
+    def fit(
+        self, sample: Iterable[NDArray[np.floating]], dim: int, settings: ReductionSettings, random_state: int
+    ) -> Phi: ...
 
-    Attributes
-    ----------
-    mean, scale
-        Of the sample, float64 `[D]`; the scale of a constant feature is 1.
-    components
-        Orthonormal rows, float64 `[d, D]`, by decreasing variance; the entry of the largest magnitude
-        in each is positive.
-    explained_variance
-        Along each component, float64 `[d]`.
-    explained_variance_ratio
-        The same over the variance of all standardised features.
-    n_samples
-        Embeddings it was fitted on.
-    """
-
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    components: NDArray[np.float64]
-    explained_variance: NDArray[np.float64]
-    explained_variance_ratio: NDArray[np.float64]
-    n_samples: int
-
-    def transform(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Reduce embeddings `[n, D]` to float32 `[n, d]`.
-
-        Raises
-        ------
-        InputError
-            They have another dimension than the sample had.
-        """
-        if embeddings.shape[1] != len(self.mean):
-            raise InputError(f"phi takes embeddings of {len(self.mean)} dimensions, not {embeddings.shape[1]}.")
-        projection = (self.components / self.scale).T
-        # The difference from the mean is taken in float32 without loss, and what the mean's own rounding
-        # costs is the same for all rows.
-        mean = self.mean.astype(np.float32)
-        reduced = (np.asarray(embeddings, np.float32) - mean) @ projection.astype(np.float32)
-        return reduced + ((mean - self.mean) @ projection).astype(np.float32)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the arrays to an HDF5 file, whole or not at all."""
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-            for each in fields(self):
-                file[each.name] = getattr(self, each.name)
-
-    @property
-    def embedding_size(self) -> int:
-        """The student's dimension d."""
-        return len(self.components)
-
-    @property
-    def key(self) -> str:
-        """Name of the dataset of reduced embeddings, as the authors' files have it."""
-        return f"pca_ndata={self.n_samples}_emb={self.embedding_size}_kernel=linear"
+    def read(self, file: h5py.File, allow_pickle: bool) -> Phi: ...
 
 
-def load_reduction(path: str | os.PathLike[str], allow_pickle: bool = False) -> Reduction:
-    """Read a reduction that `save` wrote.
+MODES = {each.name: f"{reductions.__name__}.{each.name}" for each in pkgutil.iter_modules(reductions.__path__)}
+"""Mode to module; each is imported when it is first used, since umap-learn takes seconds."""
+
+
+def fit_reduction(
+    sample: Iterable[NDArray[np.floating]], dim: int, settings: ReductionSettings, random_state: int
+) -> Phi:
+    """Fit phi.
 
     Parameters
     ----------
-    path
-        HDF5 file.
-    allow_pickle
-        Load a UMAP, which is a pickled object: whoever wrote the file can make it run any code.
-
-    Raises
-    ------
-    InputError
-        The file is missing or no reduction, or a UMAP and not allowed.
-    """
-    try:
-        with h5py.File(path, "r") as file:
-            if "estimator" in file:
-                from l3embedding.upstream.umap_reduction import read_umap
-
-                return read_umap(file, allow_pickle)
-            if "landmarks" in file:
-                from l3embedding.upstream.kernel_reduction import read_kernel_pca
-
-                return read_kernel_pca(file)
-            values = {each.name: file[each.name][()] for each in fields(PcaReduction)}
-    except (OSError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as a reduction: {error}") from None
-    return PcaReduction(**values | {"n_samples": int(values["n_samples"])})
-
-
-def fit_pca(chunks: Iterable[NDArray[np.floating]], n_components: int) -> PcaReduction:
-    """Fit standardisation and PCA in one pass.
-
-    Parameters
-    ----------
-    chunks
-        Embeddings `[n_i, D]`, any number of them.
-    n_components
+    sample
+        Embeddings, in chunks `[n_i, D]`.
+    dim
         The student's dimension d.
 
     Raises
     ------
     InputError
-        There are fewer samples or features than components, or the features do not vary in that many
-        directions, or an embedding is not finite.
+        The mode is not known, or the sample does not suffice for it, or an embedding is not finite.
     """
-    n, shift, total, products = _accumulate(chunks)
-    if n <= n_components:
-        raise InputError(f"PCA to {n_components} dimensions needs more than {n_components} embeddings; it got {n}.")
-    if len(shift) < n_components:
-        raise InputError(f"PCA cannot take {len(shift)} dimensions to {n_components}; choose a smaller student.")
-    offset = total / n
-    covariance = products / n - np.outer(offset, offset)
-    variance = np.maximum(np.diag(covariance), 0)
-    constant = variance <= np.finfo(np.float32).eps ** 2 * np.square(shift + offset)
-    scale = np.where(constant, 1.0, np.sqrt(variance))
-    correlation = covariance / np.outer(scale, scale)
-    values, vectors = np.linalg.eigh(correlation)
-    # Descending, and unbiased as scikit-learn's.
-    values, vectors = values[::-1] * n / (n - 1), vectors[:, ::-1]
-    rank = int(np.sum(values > values[0] * len(values) * np.finfo(np.float64).eps))
-    if rank < n_components:
-        raise InputError(
-            f"The sample varies in {rank} directions only, not in {n_components}; sample more, or reduce further."
-        )
-    components = vectors[:, :n_components].T
-    largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, np.newaxis], axis=1)
-    explained = values[:n_components]
-    return PcaReduction(
-        mean=shift + offset,
-        scale=scale,
-        components=components * np.sign(largest),
-        explained_variance=explained,
-        explained_variance_ratio=explained / values.sum(),
-        n_samples=n,
-    )
+    return _mode(settings.mode).fit(sample, dim, settings, random_state)
 
 
-def _accumulate(
-    chunks: Iterable[NDArray[np.floating]],
-) -> tuple[int, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Count, shift, sum and products of the shifted rows.
+def load_reduction(path: str | os.PathLike[str], allow_pickle: bool = False) -> Phi:
+    """Read what `Phi.save` wrote.
 
-    The shift, the first chunk's mean, keeps the products from drowning in the square of the mean.
+    Parameters
+    ----------
+    allow_pickle
+        Load a UMAP, which is a pickled object: whoever wrote the file can make it execute any code.
+
+    Raises
+    ------
+    InputError
+        The file is missing or holds no reduction, or a UMAP without permission.
     """
-    n = 0
-    shift = total = products = np.empty(0)
-    for chunk in chunks:
-        rows = np.asarray(chunk, np.float64)
-        if not np.isfinite(rows).all():
-            raise InputError("The sample holds an embedding that is not finite; draw it anew.")
-        if n == 0:
-            shift = rows.mean(axis=0)
-            total, products = np.zeros_like(shift), np.zeros((len(shift), len(shift)))
-        rows = rows - shift
-        n += len(rows)
-        total = total + rows.sum(axis=0)
-        products += rows.T @ rows
-    if n == 0:
-        raise InputError("There is no sample to fit PCA on.")
-    return n, shift, total, products
+    try:
+        with h5py.File(path, "r") as file:
+            # Files without the attribute are older than it.
+            mode = file.attrs.get("mode") or ("umap" if "estimator" in file else "pca")
+            return _mode(str(mode)).read(file, allow_pickle)
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path} cannot be read as a reduction: {error}") from None
+
+
+def save_arrays(
+    path: str | os.PathLike[str], mode: str, arrays: Mapping[str, NDArray[Any] | int], **attributes: str
+) -> None:
+    """Write the file of a phi, whole or not at all."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update({"mode": mode, **attributes})
+        for name, array in arrays.items():
+            file[name] = array
+
+
+def standardization(sample: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and scale of each feature, float64 `[D]`; the scale of a constant feature is 1."""
+    if not np.isfinite(sample).all():
+        raise InputError("The sample holds an embedding that is not finite; draw it anew.")
+    deviation = sample.std(axis=0, dtype=np.float64)
+    return sample.mean(axis=0, dtype=np.float64), np.where(deviation > 0, deviation, 1.0)
+
+
+def check_dimension(embeddings: NDArray[np.floating], expected: int) -> None:
+    """Refuse embeddings of another teacher."""
+    if embeddings.shape[1] != expected:
+        raise InputError(f"phi takes embeddings of {expected} dimensions, not {embeddings.shape[1]}.")
+
+
+def _mode(name: str) -> _Mode:
+    return cast(_Mode, import_module(look_up(MODES, name, "reduction.mode")))

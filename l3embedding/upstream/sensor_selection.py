@@ -1,7 +1,7 @@
-"""Which sensors to take: a k-DPP over a map, so that they lie apart.
+"""Selection of sensors by a k-DPP over a map, so that they are far apart.
 
-The authors drew their 15 sensors so, with similarity 1 / haversine distance. That matrix need not be
-a kernel (it can have negative eigenvalues, and no diagonal); exp(-distance / scale) is one.
+The authors drew their 15 sensors this way, with similarity 1 / haversine distance. That matrix need not be a kernel
+(it has no diagonal, and may have negative eigenvalues); exp(-distance / scale) is one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ EARTH_RADIUS_KM = 6371.0088
 
 
 def haversine_km(latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distances along great circles, float64 `[n, n]` km, of places float64 `[n]` in degrees."""
+    """Great-circle distances, float64 `[n, n]` km, of places float64 `[n]` in degrees."""
     phi, theta = np.radians(latitude), np.radians(longitude)
     half = np.sin((phi[:, np.newaxis] - phi) / 2) ** 2
     half += np.cos(phi[:, np.newaxis]) * np.cos(phi) * np.sin((theta[:, np.newaxis] - theta) / 2) ** 2
@@ -30,18 +30,14 @@ def select_sensors(
     rng: np.random.Generator,
     scale_km: float | None = None,
 ) -> NDArray[np.int64]:
-    """Draw k sensors that lie apart.
+    """Draw k sensors that are far apart.
 
     Parameters
     ----------
     latitude, longitude
         Of all sensors, degrees, float64 `[n]`.
-    k
-        How many to take.
-    rng
-        Where the randomness comes from.
     scale_km
-        Distance over which the likeness of two sensors falls by a factor of e; the mean distance by default.
+        Distance over which the similarity of two sensors falls by a factor of e; by default the mean distance.
 
     Returns
     -------
@@ -50,7 +46,7 @@ def select_sensors(
     Raises
     ------
     InputError
-        A coordinate is none, or there are fewer than k places.
+        A coordinate is invalid, or there are fewer than k places.
     """
     places = np.column_stack([latitude, longitude])
     if not np.isfinite(places).all() or (np.abs(latitude) > 90).any() or (np.abs(longitude) > 360).any():

@@ -1,1 +1,1 @@
-"""What every room needs: errors for people, whole-or-absent files, downloads, progress."""
+"""What every room needs: errors for users, files written whole or not at all, downloads, progress."""

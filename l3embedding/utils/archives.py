@@ -11,92 +11,64 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path, remove_leftovers
 from l3embedding.utils.progress import progress
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Member:
-    """A file within an archive: its name, its size in bytes, and how it is opened."""
-
-    name: str
-    size: int
-    open: Callable[[], IO[bytes]]
+_Extract = Callable[[tarfile.TarInfo], IO[bytes]]
+_Member = tuple[tarfile.TarInfo, Callable[[], IO[bytes]]]
 
 
 def extract(archive: Path, folder: Path, top: str = "") -> None:
-    """Unpack a `.zip` or `.tar.gz` archive; files of the right size that are there already are left alone.
+    """Unpack a `.zip` or `.tar.gz` archive into `folder`, without the archive's folder `top` in the names.
 
-    Parameters
-    ----------
-    archive
-        The file.
-    folder
-        Where it is unpacked.
-    top
-        Folder within the archive that is left out of the names.
+    Files that exist with the right size are left alone, so that an interrupted extraction resumes.
 
     Raises
     ------
     InputError
-        The archive is damaged, or holds something that is neither a file nor a folder, or that would lie
-        outside `folder`.
+        The archive is damaged, or has a link, a device, or a file that would lie outside `folder`.
     """
     for below, _, _ in os.walk(folder):
         remove_leftovers(below)
     members = _zip_members if archive.suffix == ".zip" else _tar_members
     try:
-        with open(archive, "rb") as raw:
-            title = f"unpacking {archive.name}"
-            with progress(title, archive.stat().st_size, "B", logger) as bar:
-                said = 0
-                for member in members(raw, archive, folder):
-                    _write(member, folder / _without(member.name, top))
-                    bar.update(max(0, raw.tell() - said))
-                    said = raw.tell()
+        size, done = archive.stat().st_size, 0
+        with open(archive, "rb") as raw, progress(f"unpacking {archive.name}", size, "B", logger) as bar:
+            for member, open_member in members(raw):
+                if member.issym() or member.islnk():
+                    raise InputError(f"{archive} has a link, {member.name}. Do not use it.")
+                path = PurePosixPath(tarfile.data_filter(member, str(folder)).name)
+                target = folder / (path.relative_to(top) if path.is_relative_to(top) else path)
+                if member.isreg() and not (target.is_file() and target.stat().st_size == member.size):
+                    with open_member() as source, atomic_path(target) as temporary, open(temporary, "wb") as file:
+                        shutil.copyfileobj(source, file)
+                bar.update(raw.tell() - done)
+                done = raw.tell()
+    except tarfile.FilterError as error:
+        raise InputError(f"{archive}: {error}. Do not use it.") from None
     except (zipfile.BadZipFile, tarfile.ReadError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise InputError(f"{archive} is damaged: {error}. Remove it, and fetch it again.") from None
 
 
-def _write(member: _Member, target: Path) -> None:
-    if target.is_file() and target.stat().st_size == member.size:
-        return
-    with member.open() as source, atomic_path(target) as temporary, open(temporary, "wb") as file:
-        shutil.copyfileobj(source, file)
-
-
-def _without(name: str, top: str) -> str:
-    path = PurePosixPath(name)
-    return str(path.relative_to(top) if top and path.is_relative_to(top) else path)
-
-
-def _zip_members(raw: IO[bytes], archive: Path, folder: Path) -> Iterator[_Member]:
-    with zipfile.ZipFile(raw) as file:
-        for info in file.infolist():
-            path = PurePosixPath(info.filename)
-            if path.is_absolute() or ".." in path.parts or "\\" in info.filename:
-                raise InputError(f"{archive} holds {info.filename}, which would lie outside {folder}. Do not use it.")
-            if stat.S_ISLNK(info.external_attr >> 16):
-                raise InputError(f"{archive} holds {info.filename}, which is a link. Do not use it.")
-            if not info.is_dir():
-                yield _Member(info.filename, info.file_size, lambda info=info: file.open(info))
-
-
-def _tar_members(raw: IO[bytes], archive: Path, folder: Path) -> Iterator[_Member]:
+def _tar_members(raw: IO[bytes]) -> Iterator[_Member]:
     with tarfile.open(fileobj=raw, mode="r:gz") as file:
-        for info in file:
-            try:
-                info = tarfile.data_filter(info, str(folder))
-            except tarfile.FilterError as error:
-                raise InputError(f"{archive}: {error}. Do not use it.") from None
-            if info.issym() or info.islnk():
-                raise InputError(f"{archive} holds {info.name}, which is a link. Do not use it.")
-            if info.isreg():
-                yield _Member(info.name, info.size, lambda info=info: file.extractfile(info))
+        for member in file:
+            yield member, partial(cast(_Extract, file.extractfile), member)  # None only for what is no file
+
+
+def _zip_members(raw: IO[bytes]) -> Iterator[_Member]:
+    # As members of a tar file, since zipfile has no filter: it renames what would lie outside.
+    with zipfile.ZipFile(raw) as file:
+        raw.seek(0)  # for the progress: the table of contents is at the end
+        for entry in file.infolist():
+            member = tarfile.TarInfo(entry.filename)
+            member.size = entry.file_size
+            is_link = stat.S_ISLNK(entry.external_attr >> 16)
+            member.type = tarfile.SYMTYPE if is_link else tarfile.DIRTYPE if entry.is_dir() else tarfile.REGTYPE
+            yield member, partial(file.open, entry)

@@ -1,13 +1,13 @@
-"""The one exception a user is meant to read.
+"""The exception that users read.
 
-Programs print an `InputError` as a sentence, without a traceback; anything else that
-escapes is a defect of ours and keeps its traceback.
+Programs print an `InputError` as one sentence, without a traceback. Any other exception that escapes is a defect of the
+project, and keeps its traceback.
 """
 
 
 class InputError(ValueError):
-    """Input that a user can mend: the message names the file, the value and the remedy."""
+    """Input that the user can fix: the message names the file, the value and the remedy."""
 
 
 class AudioWarning(UserWarning):
-    """Audio that can be embedded, but may not be what was meant: silent, or shorter than a frame."""
+    """Audio that can be embedded but may not be what was meant: silent, or shorter than a frame."""

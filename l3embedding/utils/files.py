@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and folders that can be written to."""
+"""Files that appear whole or not at all, JSON, and folders that are known to be writable."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Parameters
     ----------
     path
-        Where the finished file shall be. Its folder is made. The temporary name lies in the
-        same folder (a rename is atomic only within a file system), begins with `.partial-` and
-        keeps the suffix, since several writers choose their format by it.
+        The finished file. Its folder is created. The temporary file is in the same folder, since a rename is atomic
+        only within a file system; its name begins with `.partial-` and keeps the suffix, by which some writers
+        choose their format.
 
     Raises
     ------
     InputError
-        The folder cannot be made or written to, or its disk is full.
+        The folder cannot be created or written to, or its disk is full.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -40,9 +40,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with open(temporary, "rb") as written:
+        with open(temporary, "rb") as written:  # on disk before the rename, or a power cut leaves an empty file
             os.fsync(written.fileno())
-        # mkstemp makes private files; results are shared within a lab as its umask says.
+        # mkstemp creates private files, but results are shared within a lab as far as its umask permits.
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
@@ -50,7 +50,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
         raise InputError(
             f"{path} cannot be written: the disk or its quota is full. Make room and run it again; "
-            "what was there before is kept."
+            "the earlier version is kept."
         ) from error
     finally:
         with suppress(FileNotFoundError):
@@ -85,32 +85,27 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Make the folder `path` and its parents, and return it.
+    """Create the folder `path` and its parents, and return it.
 
     Raises
     ------
     InputError
-        It cannot be made or written to; the message says why.
+        It cannot be created or written to; the message gives the reason.
     """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The output folder {path} cannot be made: {error.strerror}. Choose another.") from None
+        raise InputError(f"The output folder {path} cannot be created: {error.strerror}. Choose another.") from None
     if not os.access(path, os.W_OK):
         raise InputError(f"The output folder {path} cannot be written to. Choose another, or change its permissions.")
     return path
 
 
 def remove_leftovers(folder: str | os.PathLike[str], before: float = math.inf) -> None:
-    """Remove the temporary files that a killed writer of `atomic_path` left directly in `folder`.
+    """Remove the temporary files that killed writers left directly in `folder`.
 
-    Parameters
-    ----------
-    folder
-        Where to look.
-    before
-        Unix seconds: what was written to since may belong to a writer at work, and stays.
+    Those modified at the time `before` (Unix seconds) or later stay: their writers may still be running.
     """
     for leftover in Path(folder).glob(f"{_PARTIAL}*"):
         with suppress(FileNotFoundError):
@@ -119,11 +114,11 @@ def remove_leftovers(folder: str | os.PathLike[str], before: float = math.inf) -
 
 
 def _is_full(error: OSError) -> bool:
-    # HDF5 says it in words alone.
+    # HDF5's errors have no number, only the text.
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def _umask() -> int:
-    current = os.umask(0)
+    current = os.umask(0)  # it can only be read by setting it
     os.umask(current)
     return current

@@ -1,4 +1,4 @@
-"""Work done ahead by threads: reading and resampling, while the main thread computes."""
+"""Reading and resampling in threads, a few items ahead of the main thread."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Result = TypeVar("Result")
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Yield `function(item)` in the order of the items, computed by threads a few items ahead.
+    """Yield `function(item)` in the order of the items, computed in threads a few items ahead.
 
     Parameters
     ----------
     function
-        Must be safe to call from several threads.
+        Has to be safe to call from several threads.
     items
-        Read no faster than the results are taken, so that neither they nor the results pile up.
+        Consumed only as fast as the results are, so that memory stays bounded.
     threads
-        How many; as many results again are kept ready.
+        Number of threads; up to twice as many results are kept ready.
     """
     pool = ThreadPoolExecutor(threads)
     futures: deque[Future[Result]] = deque()

@@ -1,4 +1,4 @@
-"""Statistics of a series, which make one vector of many."""
+"""Statistics of a series of vectors, which summarise it in one vector."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ N_STATISTICS = 11
 
 
 def summary_statistics(series: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Describe a series of vectors by one.
+    """Summarise a series of vectors in one vector.
 
     Parameters
     ----------
     series
-        float `[n, d]`, in the order of time.
+        float `[n, d]`, in temporal order.
 
     Returns
     -------
     float32 `[11 d]`: minimum, maximum, median, mean, variance, skewness and excess kurtosis, then mean and
-    variance of the first differences and of the second. What does not exist, such as the skewness of a
-    constant or the differences of a single vector, is 0.
+    variance of the first and of the second differences. Undefined values, such as the skewness of a constant or
+    the differences of a single vector, are 0.
 
     References
     ----------
@@ -33,7 +33,7 @@ def summary_statistics(series: NDArray[np.floating]) -> NDArray[np.float32]:
 
     x = np.asarray(series, np.float64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of constants, which have neither skewness nor kurtosis
+        warnings.simplefilter("ignore", RuntimeWarning)  # constants have neither skewness nor kurtosis
         shape = [skew(x, axis=0), kurtosis(x, axis=0)]
     parts = [x.min(axis=0), x.max(axis=0), np.median(x, axis=0), x.mean(axis=0), x.var(axis=0), *shape]
     for order in (1, 2):

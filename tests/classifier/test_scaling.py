@@ -20,7 +20,7 @@ def features(rng) -> np.ndarray:
 
 
 def _apply(scaling: Standardizer | Whitener, features: np.ndarray) -> np.ndarray:
-    return keras.ops.convert_to_numpy(scaling.layer()(features))
+    return keras.ops.convert_to_numpy(scaling(features))
 
 
 def test_standardising_is_scikit_learns_over_all_frames(rng):

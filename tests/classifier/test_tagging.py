@@ -10,7 +10,6 @@ import pytest
 
 from l3embedding.classifier.network import PROXIMITY, SENSOR
 from l3embedding.classifier.tagging import (
-    Features,
     auxiliary_targets,
     choose_held_out,
     predicted_columns,
@@ -19,6 +18,7 @@ from l3embedding.classifier.tagging import (
     tag_targets,
     with_all_tags,
 )
+from l3embedding.data.clip_embeddings import StackedEmbeddings
 from l3embedding.data.sonyc_ust import Category, Taxonomy
 from l3embedding.settings import ClassifierSettings
 from l3embedding.utils.errors import InputError
@@ -110,7 +110,7 @@ def test_whole_sensors_are_held_out_or_single_clips_of_one(rng):
 
 def test_features_of_two_models_are_refused(annotations, rng):
     targets = tag_targets(annotations, TAXONOMY, ClassifierSettings())
-    training, evaluated = (Features(rng.normal(size=(4, 3, size)), list(targets.index)) for size in (5, 6))
+    training, evaluated = (StackedEmbeddings(rng.normal(size=(4, 3, size)), list(targets.index), []) for size in (5, 6))
     with pytest.raises(InputError, match=r"of shape \(5,\), of the evaluated clips \(6,\); embed both alike"):
         tag_clips(annotations, TAXONOMY, targets, training, evaluated, ClassifierSettings(), 0)
 
@@ -133,7 +133,7 @@ def test_the_classifier_learns_the_tags_that_separate_the_embeddings(annotations
     # Frames say which of the four clips it is.
     kind = np.array([ord(clip[-5]) - ord("a") for clip in targets.index])
     features = (np.eye(4)[kind][:, np.newaxis] + rng.normal(0, 0.1, (120, 3, 4))).astype(np.float16)
-    both = Features(features, list(targets.index))
+    both = StackedEmbeddings(features, list(targets.index), [])
     tagged = tag_clips(many, TAXONOMY, targets, both, both, settings, 0)
     expected = targets.to_numpy()
     predicted = tagged.predictions[FINE].to_numpy() > 0.5

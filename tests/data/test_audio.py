@@ -8,7 +8,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3embedding.data.audio import frame_audio, from_int16, read_audio, resample, to_int16
+from l3embedding.data.audio import frame_audio, from_int16, probe_audio, read_audio, resample, to_int16
 from l3embedding.utils.errors import InputError
 
 
@@ -53,6 +53,15 @@ def test_a_bad_recording_is_refused_by_name_and_reason(tmp_path, name, reason):
     with pytest.raises(InputError, match=reason) as error:
         read_audio(tmp_path / name)
     assert name in str(error.value)
+
+
+def test_a_header_shows_length_and_rate_and_some_faults(tmp_path):
+    _bad_files(tmp_path)
+    assert probe_audio(tmp_path / "whole.flac") == (8000, 8000)
+    assert probe_audio(tmp_path / "nan.wav") == (3, 8000)
+    for name, reason in (("empty.wav", "no samples"), ("text.wav", "cannot be read"), ("truncated.wav", "truncated")):
+        with pytest.raises(InputError, match=f"{name}.*{reason}"):
+            probe_audio(tmp_path / name)
 
 
 @given(

@@ -39,14 +39,14 @@ def test_embeddings_are_stacked_in_order_and_in_half_precision(clips, tmp_path):
 
 
 @pytest.mark.parametrize(("offset", "scale"), [(100, 0.01), (0, 1e6)], ids=["hardly varies", "overflows"])
-def test_what_half_precision_would_blur_is_held_in_single(clips, tmp_path, offset, scale, caplog):
+def test_embeddings_beyond_half_precision_are_kept_in_single(clips, tmp_path, offset, scale, caplog):
     for clip, embedding in clips.items():
         _write(tmp_path, clip, embedding * (1, 1, scale) + (0, 0, offset) + scale * embedding[:, :1] * (0, 0, 1))
     with caplog.at_level(logging.WARNING):
         stacked = stack_embeddings(tmp_path, clips)
     assert stacked.features.dtype == np.float32
     np.testing.assert_array_equal(stacked.features[1], read_embedding(embedding_path(tmp_path, "1.wav"))[0])
-    assert "are held in float32" in caplog.text
+    assert "are kept in float32" in caplog.text
 
 
 def test_clips_that_are_missing_damaged_or_of_another_length_are_left_out_by_name(clips, tmp_path, rng, caplog):

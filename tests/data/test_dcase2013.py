@@ -12,7 +12,7 @@ CLASSES = ("bus", "busystreet", "office", "openairmarket", "park", "quietstreet"
 
 @pytest.fixture
 def root(tmp_path):
-    """Ten clips a class."""
+    """Ten clips per class."""
     (tmp_path / "scenes_stereo").mkdir()
     for name in (*CLASSES, "tubestation"):
         for number in range(1, 11):
@@ -37,11 +37,11 @@ def test_five_folds_hold_two_of_each_class_always_the_same(root):
     assert read_dcase2013(root).set_index("filename")["fold"]["bus06.wav"] == 1
 
 
-def test_the_folder_of_the_clips_itself_will_do(root):
+def test_the_folder_of_the_clips_itself_is_accepted(root):
     assert read_dcase2013(root / "scenes_stereo").equals(read_dcase2013(root))
 
 
-def test_what_is_not_the_data_set_is_refused_by_name(root, tmp_path):
+def test_other_folders_and_files_are_refused_by_name(root, tmp_path):
     with pytest.raises(InputError, match="There is no clip"):
         read_dcase2013(tmp_path / "nowhere")
     (root / "scenes_stereo" / "street.wav").touch()

@@ -35,20 +35,20 @@ def test_a_table_gives_sensor_time_and_level(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         ("path,timestamp\nx.wav,1\n", "lacks the column sensor"),
         ("path,sensor,timestamp\nx.wav,s,noon\n", "line 2: timestamp 'noon'"),
         ("path,sensor,timestamp\nx.wav,../s,1\n", "line 2: '../s' is no sensor name"),
         ("path,sensor,timestamp\nx.wav,s,1\nx.wav,s,2\n", "x.wav more than once"),
         ("path,sensor,timestamp,spl\nx.wav,s,1,loud\n", "line 2: spl 'loud'"),
-        ("", "not a CSV table"),
+        ("", "cannot be read as a CSV table"),
         ("path,sensor,timestamp\n", "holds no recordings"),
     ],
 )
-def test_a_bad_table_is_refused_by_line_and_value(tmp_path, table, said):
+def test_a_bad_table_is_refused_by_line_and_value(tmp_path, table, message):
     (tmp_path / "recordings.csv").write_text(table)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         list_recordings(tmp_path)
 
 

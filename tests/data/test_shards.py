@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import h5py
 import numpy as np
 import pytest
 
 from l3embedding.data.clip_embeddings import embedding_path, read_embedding, write_embedding
+from l3embedding.data.loudness import relevance
 from l3embedding.data.shards import (
     Frames,
     SensorFrames,
@@ -15,9 +18,11 @@ from l3embedding.data.shards import (
     list_shards,
     read_attributes,
     read_dataset,
+    read_skipped,
     require_shards,
-    sensors_in,
+    shards_by_sensor,
     write_reduced_shard,
+    write_sample,
     write_upstream_shard,
 )
 from l3embedding.utils.errors import InputError
@@ -29,7 +34,6 @@ def _frames(rng, n):
         embedding=rng.normal(size=(n, 6)).astype(np.float32),
         timestamp=np.arange(n, dtype=float),
         spl=rng.normal(60, 3, n).astype(np.float32),
-        relevance=rng.uniform(0.1, 1, n).astype(np.float32),
         recording=np.zeros(n, np.int32),
         recording_path=["a/ü.wav"],
     )
@@ -43,7 +47,7 @@ def shards(tmp_path, rng):
     return tmp_path, frames
 
 
-def test_what_was_written_is_read_under_the_authors_names(shards):
+def test_datasets_have_the_authors_names(shards):
     folder, (first, *_) = shards
     path = folder / "s-0000.h5"
     np.testing.assert_array_equal(read_dataset(path, "audio"), first.audio)
@@ -54,15 +58,62 @@ def test_what_was_written_is_read_under_the_authors_names(shards):
         assert file["recording_path"].asstr()[0] == "a/ü.wav"
 
 
-def test_a_sensors_frames_are_one_over_all_its_shards(shards, rng):
+def test_the_frames_of_a_sensor_are_numbered_over_all_its_shards(shards, rng):
     folder, frames = shards
-    paths = sensors_in(folder)["s"]
     whole = np.concatenate([each.embedding for each in frames])
-    sensor = SensorFrames(paths)
+    sensor = SensorFrames(list_shards(folder))
     assert len(sensor) == 15
     rows = np.sort(rng.choice(15, 6, replace=False))
     np.testing.assert_array_equal(sensor.read_embeddings(rows), whole[rows])
     np.testing.assert_array_equal(sensor.read_embeddings(np.array([14])), whole[[14]])
+    assert sensor.read_embeddings(np.empty(0, int)).shape == (0, 6)
+
+
+def test_relevance_ranks_among_the_frames_of_both_splits_in_the_time_zone(shards):
+    folder, frames = shards
+    train, validate = list_shards(folder)[:2], list_shards(folder)[2:]
+    for path, each in zip(list_shards(folder), frames, strict=True):
+        with h5py.File(path, "r+") as file:
+            file["timestamp"][:] = 1_500_000_000 + 1800 * each.timestamp
+    levels = np.concatenate([each.spl for each in frames])
+    times = np.concatenate([1_500_000_000 + 1800 * each.timestamp for each in frames])
+    ranks = {}
+    for zone in ("UTC", "Asia/Kathmandu"):
+        ranks[zone] = SensorFrames(train, validate, zone).relevance
+        np.testing.assert_array_equal(ranks[zone], relevance(levels, times, zone)[:8])
+    assert (ranks["UTC"] != ranks["Asia/Kathmandu"]).any()
+    assert (ranks["UTC"] != SensorFrames(train, [], "UTC").relevance).any()
+
+
+def test_files_without_levels_have_the_relevance_that_they_hold(tmp_path, rng):
+    stored = rng.uniform(0.1, 1, 4).astype(np.float32)
+    with h5py.File(tmp_path / "s-0000.h5", "w") as file:
+        file["l3_embedding"], file["timestamp"], file["relevance"] = np.ones((4, 2), np.float32), np.arange(4.0), stored
+    np.testing.assert_array_equal(SensorFrames([tmp_path / "s-0000.h5"]).relevance, stored)
+
+
+def test_shards_are_grouped_by_sensor_and_split(tmp_path, rng):
+    for name, sensor in (("train/b-0", "b"), ("train/a-0", "a"), ("validate/a-0", "a"), ("validate/c-0", "c")):
+        write_upstream_shard(tmp_path / f"{name}.h5", _frames(rng, 2), {"sensor": sensor})
+    a, b = (tmp_path / "train" / f"{sensor}-0.h5" for sensor in "ab")
+    assert shards_by_sensor(tmp_path) == {
+        "a": {"train": [a], "validate": [tmp_path / "validate" / "a-0.h5"]},
+        "b": {"train": [b], "validate": []},
+    }
+
+
+def test_a_sample_of_no_frames_can_be_written(shards):
+    folder, _ = shards
+    write_sample(folder / "sample" / "s.h5", SensorFrames(list_shards(folder)), np.empty(0, np.int64))
+    assert read_dataset(folder / "sample" / "s.h5", "l3_embedding").shape == (0, 6)
+
+
+def test_skipped_recordings_are_kept_with_their_shard(tmp_path, rng):
+    skipped = [("a/ü.wav", "holds NaN"), ("b.wav", "is truncated")]
+    write_upstream_shard(tmp_path / "s.h5", dataclasses.replace(_frames(rng, 2), skipped=skipped), {})
+    assert read_skipped(tmp_path / "s.h5") == skipped
+    write_upstream_shard(tmp_path / "s.h5", _frames(rng, 2), {})
+    assert read_skipped(tmp_path / "s.h5") == []
 
 
 def test_an_embedding_that_is_not_finite_is_refused_by_shard_and_row(shards):

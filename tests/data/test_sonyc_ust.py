@@ -104,7 +104,7 @@ def test_the_published_taxonomy_has_8_coarse_and_23_fine_tags_and_6_uncertain_on
 @pytest.mark.parametrize(
     "text", ["", "coarse: [engine]", "coarse: {1: engine}", "coarse: {", "coarse: {x: y}\nfine: {}"]
 )
-def test_what_is_no_taxonomy_is_refused_by_name(tmp_path, text):
+def test_a_malformed_taxonomy_is_refused_by_name(tmp_path, text):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(InputError, match="bad.yaml is not a taxonomy"):
         read_taxonomy(tmp_path / "bad.yaml")
@@ -113,7 +113,7 @@ def test_what_is_no_taxonomy_is_refused_by_name(tmp_path, text):
 def test_files_that_are_missing_are_refused_by_name(tmp_path, taxonomy):
     with pytest.raises(InputError, match="nowhere.yaml cannot be read: No such file"):
         read_taxonomy(tmp_path / "nowhere.yaml")
-    with pytest.raises(InputError, match="nowhere.csv cannot be read: .*No such file"):
+    with pytest.raises(InputError, match="nowhere.csv cannot be read as a CSV table: .*No such file"):
         read_annotations(tmp_path / "nowhere.csv", taxonomy)
 
 
@@ -130,17 +130,17 @@ def test_a_missing_column_is_named(tmp_path, taxonomy, column):
         _read(_table(ROWS).drop(columns=column), tmp_path, taxonomy)
 
 
-@pytest.mark.parametrize(("value", "said"), [(2, "2"), ("", "nan"), (0.5, "0.5"), ("yes", "yes")])
-def test_a_presence_other_than_1_0_and_minus_1_is_refused_by_line_and_column(tmp_path, taxonomy, value, said):
+@pytest.mark.parametrize(("value", "message"), [(2, "2"), ("", "nan"), (0.5, "0.5"), ("yes", "yes")])
+def test_a_presence_other_than_1_0_and_minus_1_is_refused_by_line_and_column(tmp_path, taxonomy, value, message):
     table = _table(ROWS).astype(object)
     table.loc[4, "1_engine_presence"] = value
     with pytest.raises(
-        InputError, match=f"annotations.csv, line 6: 1_engine_presence is {said}; presence is 1, 0 or -1"
+        InputError, match=f"annotations.csv, line 6: 1_engine_presence is {message}; presence is 1, 0 or -1"
     ):
         _read(table, tmp_path, taxonomy)
 
 
-def test_a_training_tag_is_present_if_any_annotator_says_so_unless_the_verified_one_decides(tmp_path, taxonomy):
+def test_a_training_tag_is_present_if_any_annotator_labels_it_unless_a_verified_label_exists(tmp_path, taxonomy):
     annotations = _read(_table(ROWS), tmp_path, taxonomy)
     targets = training_targets(annotations, taxonomy.coarse_columns)
     expected = {"1_a.wav": [0, 1], "2_c.wav": [0, 0], "3_b.wav": [0, 1]}
@@ -166,16 +166,16 @@ def test_only_the_verified_rows_of_the_split_are_the_truth_sorted_by_name(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ([("1_a.wav", 3, "validate", 0, 0)], "No clip of the split 'validate' is verified.*splits are train, validate"),
         ([("1_a.wav", 0, "validate", 0, 0), ("1_a.wav", 0, "validate", 1, 0)], "1_a.wav has two rows of annotator 0"),
         ([("1_a.wav", 0, "validate", -1, 0)], "1_a.wav: a tag of annotator 0 is -1"),
     ],
 )
-def test_a_truth_in_doubt_is_refused(tmp_path, taxonomy, rows, said):
+def test_an_incomplete_ground_truth_is_refused(tmp_path, taxonomy, rows, message):
     annotations = _read(_table([*rows, ("9_z.wav", 1, "train", 0, 0)]), tmp_path, taxonomy)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         ground_truth(annotations, taxonomy)
 
 
@@ -201,7 +201,7 @@ def test_clips_are_found_wherever_they_were_unpacked_and_the_missing_are_named(t
 
 
 def test_a_data_set_without_any_clip_is_refused(tmp_path):
-    with pytest.raises(InputError, match="Not one annotated clip lies below"):
+    with pytest.raises(InputError, match="Not one annotated clip is below"):
         find_clips(tmp_path, ["1_a.wav"])
 
 
@@ -210,7 +210,7 @@ def test_each_clip_has_its_sensor(tmp_path, taxonomy):
     assert sensor_ids(annotations, pd.Index(["5_d.wav", "1_a.wav", "3_b.wav"])).tolist() == [5, 1, 3]
 
 
-def test_verified_targets_are_of_the_clips_that_annotator_0_has_seen(tmp_path, taxonomy):
+def test_verified_targets_are_of_the_clips_that_annotator_0_labelled(tmp_path, taxonomy):
     annotations = _read(_table(ROWS), tmp_path, taxonomy)
     targets = training_targets(annotations, taxonomy.coarse_columns, target_mode="verified")
     assert targets.to_dict("index") == {"1_a.wav": {"1_engine": 0, "2_dog": 1}}
@@ -245,7 +245,7 @@ def test_a_split_file_replaces_the_splits_and_leaves_out_what_it_does_not_name(t
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("s.csv", "audio_filename,split\nz.wav,train\n", "names 1 that the annotations do not have: z.wav"),
         ("s.csv", "audio_filename,split\n1_a.wav,train\n1_a.wav,test\n", "names 1_a.wav twice"),
@@ -255,20 +255,20 @@ def test_a_split_file_replaces_the_splits_and_leaves_out_what_it_does_not_name(t
         ("s.json", "{", "not valid JSON"),
     ],
 )
-def test_a_malformed_split_file_is_refused_by_name(tmp_path, taxonomy, name, text, said):
+def test_a_malformed_split_file_is_refused_by_name(tmp_path, taxonomy, name, text, message):
     (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=f"{name}.*{said}"):
+    with pytest.raises(InputError, match=f"{name}.*{message}"):
         apply_splits(_read(_table(ROWS), tmp_path, taxonomy), tmp_path / name)
 
 
-def test_a_source_is_as_near_as_most_who_hear_it_say(tmp_path, taxonomy):
+def test_proximity_is_the_majority_of_those_who_labelled_the_tag_present(tmp_path, taxonomy):
     table = _table(ROWS)
-    said = ["near", "far", "near", "far", "near", "near", "near", "far", "notsure"]
-    table["2-1_barking_proximity"] = said
+    answers = ["near", "far", "near", "far", "near", "near", "near", "far", "notsure"]
+    table["2-1_barking_proximity"] = answers
     annotations = _read(table, tmp_path, taxonomy)
     clips = pd.Index(["1_a.wav", "3_b.wav", "4_e.wav", "5_d.wav"])
     near = proximities(annotations, clips, ["2-1_barking", "1-1_small"])
-    # 1_a: two near (of which one is annotator 0's); 3_b: only one hears it; 4_e: far against notsure; 5_d: nobody.
+    # 1_a: two near (of which one is annotator 0's); 3_b: one label only; 4_e: far against notsure; 5_d: nobody.
     assert near["2-1_barking"].to_list() == ["near", "near", "", ""]
     assert near["1-1_small"].to_list() == [""] * 4
     assert proximities(annotations.drop(columns="2-1_barking_proximity"), clips, ["2-1_barking"]) is None
@@ -283,7 +283,7 @@ def test_context_is_the_place_and_one_hot_time(tmp_path, taxonomy):
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         ({"hour": 24}, "_.*: hour 24 is out of range"),
         ({"day": -1}, "day -1 is out of range"),
@@ -291,8 +291,8 @@ def test_context_is_the_place_and_one_hot_time(tmp_path, taxonomy):
         ({"week": None}, "lack week, which timestamp_features needs"),
     ],
 )
-def test_a_context_in_doubt_is_refused(tmp_path, taxonomy, columns, said):
+def test_an_invalid_context_is_refused(tmp_path, taxonomy, columns, message):
     table = _table(ROWS).assign(**{"latitude": 40.7, "longitude": -74.0, "week": 1, "day": 6, "hour": 0} | columns)
     table = table.drop(columns=[name for name, value in columns.items() if value is None])
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         clip_context(_read(table, tmp_path, taxonomy), pd.Index(["3_b.wav"]))

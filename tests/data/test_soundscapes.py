@@ -10,15 +10,16 @@ import soundfile
 from l3embedding.data.recordings import by_sensor, list_recordings
 from l3embedding.data.sonyc_ust import ground_truth, read_annotations, read_taxonomy, training_targets
 from l3embedding.data.sound_sources import SOURCES
-from l3embedding.data.soundscapes import SAMPLE_RATE, StreetSizes, synthesize_street
+from l3embedding.data.soundscapes import SAMPLE_RATE, synthesize_street
+from l3embedding.settings import StreetSettings
 
-SIZES = StreetSizes(sensors=2, recordings=3, recording_s=1.5, train_clips=30, validate_clips=30, clip_s=1.0)
+STREET = StreetSettings(sensors=2, recordings=3, recording_s=1.5, train_clips=30, validate_clips=30, clip_s=1.0)
 
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory):
     folder = tmp_path_factory.mktemp("street")
-    synthesize_street(folder, SIZES, 5)
+    synthesize_street(folder, STREET, 5)
     return folder
 
 
@@ -27,16 +28,16 @@ def _tree(folder):
 
 
 def test_the_same_seed_makes_the_same_street_and_another_seed_another(street, tmp_path):
-    synthesize_street(tmp_path / "same", SIZES, 5)
+    synthesize_street(tmp_path / "same", STREET, 5)
     assert _tree(tmp_path / "same") == _tree(street)
-    synthesize_street(tmp_path / "other", SIZES, 6)
+    synthesize_street(tmp_path / "other", STREET, 6)
     assert _tree(tmp_path / "other") != _tree(street)
 
 
 def test_a_clip_that_is_lost_is_made_again_as_it_was(street):
     before = _tree(street)
     next((street / "sonyc_ust" / "audio").iterdir()).unlink()
-    synthesize_street(street, SIZES, 5)
+    synthesize_street(street, STREET, 5)
     assert _tree(street) == before
 
 
@@ -58,7 +59,7 @@ def test_annotations_have_the_true_schema(street, shared):
     )
 
 
-def test_every_category_is_heard_in_both_splits_and_sensors_differ(street):
+def test_every_category_occurs_in_both_splits_and_sensors_differ(street):
     root = street / "sonyc_ust"
     taxonomy = read_taxonomy(root / "dcase-ust-taxonomy.yaml")
     annotations = read_annotations(root / "annotations.csv", taxonomy)
@@ -79,7 +80,7 @@ def test_volunteers_do_not_quite_agree(street):
     assert (votes.max() != votes.min()).to_numpy().mean() > 0.02
 
 
-def test_audio_is_finite_of_the_length_asked_for_and_not_silent(street):
+def test_audio_is_finite_of_the_requested_length_and_not_silent(street):
     for path in street.rglob("*.wav"):
         audio, rate = soundfile.read(path)
         assert rate == SAMPLE_RATE

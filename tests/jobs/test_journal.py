@@ -1,4 +1,4 @@
-"""The journal: what survives a kill, and what merged journals amount to."""
+"""The journal: what survives a kill, and what run merged journals make."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 
 from l3embedding.jobs.journal import Journal, find_runs, merge, read_events, read_run, summarize
 
-START = {"run_id": "abc", "stage": "03-train-approx-embedding", "parameters": {"student": 64}, "job_id": "7"}
+START = {
+    "run_id": "abc",
+    "stage": "03-train-approx-embedding",
+    "parameters": {"student": {"dim": 64}, "seed": 0},
+    "job_id": "7",
+}
 
 
 def _begin(folder, **facts):
@@ -24,7 +29,7 @@ def _begin(folder, **facts):
     return journal
 
 
-def test_a_run_is_what_its_journal_says(tmp_path):
+def test_a_run_is_read_from_its_journal(tmp_path):
     journal = _begin(tmp_path)
     journal.append("noted", embedding_key="pca")
     for epoch in (1, 2):
@@ -32,6 +37,7 @@ def test_a_run_is_what_its_journal_says(tmp_path):
     run = read_run(tmp_path)
     assert (run.run_id, run.status, run.stage) == ("abc", "running", "03-train-approx-embedding")
     assert run.facts["embedding_key"] == "pca"
+    assert run.parameters == {"student.dim": 64, "seed": 0}
     assert [epoch["valid_loss"] for epoch in run.epochs] == [1.0, 0.5]
     journal.status("finished", results={"size_mb": 1.6})
     assert read_run(tmp_path).status == "finished"
@@ -52,7 +58,7 @@ def test_a_second_attempt_is_the_same_run_and_its_epochs_count(tmp_path):
 
 
 @pytest.mark.parametrize("torn", [b'{"time": "2026", "ev', b"\xff\xfe", b'"text"', b"[]", b"{}", b'{"time": 1}\n{"t'])
-def test_a_torn_last_line_costs_that_line_alone(tmp_path, torn):
+def test_an_incomplete_last_line_costs_that_line_alone(tmp_path, torn):
     journal = _begin(tmp_path)
     journal.append("epoch", epoch=1, valid_loss=3.0)
     with open(journal.path, "ab") as file:
@@ -62,7 +68,7 @@ def test_a_torn_last_line_costs_that_line_alone(tmp_path, torn):
     assert len(read_run(tmp_path).epochs) == 2
 
 
-def test_numbers_that_json_cannot_say_are_said_as_text(tmp_path):
+def test_numbers_that_json_cannot_hold_are_written_as_text(tmp_path):
     journal = _begin(tmp_path)
     journal.append("epoch", epoch=1, a=float("nan"), b=float("inf"), c=np.float32(0.5), d=[-np.inf], e=tmp_path)
     (line,) = [json.loads(line, parse_constant=pytest.fail) for line in journal.path.read_text().splitlines()[1:]]
@@ -115,7 +121,7 @@ def test_several_tasks_of_one_run_make_one_record(tmp_path):
     assert len(find_runs(tmp_path)) == 1
 
 
-def test_runs_are_found_below_a_folder_but_for_those_set_aside(tmp_path):
+def test_runs_are_found_below_a_folder_except_those_set_aside(tmp_path):
     for name in ("03/a", "03/b", "03/b.old-20260101"):
         (tmp_path / name).mkdir(parents=True)
         Journal(tmp_path / name).append("started", **START | {"run_id": name})
@@ -154,7 +160,7 @@ EVENTS = st.lists(
 
 
 @given(one=EVENTS, other=EVENTS, third=EVENTS)
-def test_merging_minds_neither_order_nor_repetition(one, other, third):
+def test_merging_depends_on_neither_order_nor_repetition(one, other, third):
     merged = merge(one, other, third)
     assert merge(third, other, one) == merged
     assert merge(merged, merged) == merged
@@ -165,7 +171,7 @@ def test_merging_minds_neither_order_nor_repetition(one, other, third):
 
 
 @given(events=EVENTS, data=st.data())
-def test_what_a_run_amounts_to_depends_on_its_events_alone(events, data, tmp_path_factory):
+def test_a_run_depends_on_its_events_alone(events, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     whole = summarize(folder, merge(events))
     cut = data.draw(st.integers(0, len(events)))
@@ -173,6 +179,6 @@ def test_what_a_run_amounts_to_depends_on_its_events_alone(events, data, tmp_pat
     assert (whole is None) == all(event["event"] != "started" for event in events)
 
 
-def test_reading_what_is_not_there_is_no_error(tmp_path):
+def test_reading_a_missing_journal_is_no_error(tmp_path):
     assert list(read_events(tmp_path / "journal.jsonl")) == []
     assert read_run(tmp_path) is None

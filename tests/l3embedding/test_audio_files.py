@@ -1,4 +1,4 @@
-"""Embedding files as openl3 and edgel3 do: names, skipping, bad ones, and the command line."""
+"""Embedding files as openl3 and edgel3 do: names, existing outputs, bad files, and the command line."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ import soundfile
 
 import l3embedding
 from l3embedding.audio_files import embed_files, get_output_path, list_jobs, process_file
-from l3embedding.embedding import get_embedding, model_name
-from l3embedding.models.frontend import student_representation
+from l3embedding.embedding import get_embedding
+from l3embedding.models import registry
+from l3embedding.models.loading import model_name
 from l3embedding.models.networks import embedding_model, l3_audio_network
+from l3embedding.models.representation import student_representation
 from l3embedding.models.teachers import KerasEmbeddingModel
-from l3embedding.models.weights import GIT_BLOBS
+from l3embedding.settings import StudentSettings
 from l3embedding.utils.errors import InputError
 from tests.conftest import REPOSITORY
 
-TINY = student_representation(2000, 16, 256, 125)
+TINY = student_representation(StudentSettings(asr=2000, num_mels=16, num_dft=256, hop_len=125))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def model(network):
 
 @pytest.fixture
 def folder(tmp_path, rng):
-    """A field trip: two folders with the same names, and two files that are no audio."""
+    """A field trip: two folders with the same names, and two files that are not audio."""
     for place in ("park", "street"):
         (tmp_path / "audio" / place).mkdir(parents=True)
         soundfile.write(tmp_path / "audio" / place / "a.wav", rng.normal(0, 0.1, 24000), 8000)
@@ -54,11 +56,11 @@ def folder(tmp_path, rng):
         (("b.wav", "x.npz", "/out"), "/out/b_x.npz"),
     ],
 )
-def test_an_output_is_called_as_openl3_calls_it(arguments, expected):
+def test_an_output_is_named_as_openl3_names_it(arguments, expected):
     assert get_output_path(*arguments) == expected
 
 
-def test_folders_are_kept_below_an_output_folder_and_bad_files_are_named_and_passed_over(folder, model):
+def test_an_output_folder_repeats_the_folders_and_bad_files_are_skipped(folder, model):
     jobs = list_jobs([folder / "audio"], folder / "out", None)
     skipped = embed_files(jobs, model, hop_size=0.5)
     written = sorted(str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*.npz"))
@@ -71,7 +73,7 @@ def test_folders_are_kept_below_an_output_folder_and_bad_files_are_named_and_pas
     np.testing.assert_array_equal(stored["timestamps"], timestamps)
 
 
-def test_what_is_there_is_left_alone_unless_it_shall_be_overwritten(folder, model):
+def test_existing_outputs_are_kept_unless_overwritten(folder, model):
     jobs = list_jobs([folder / "audio" / "street"], None, "tiny")
     assert jobs[0].output == folder / "audio" / "street" / "a_tiny.npz"
     embed_files(jobs, model)
@@ -82,7 +84,7 @@ def test_what_is_there_is_left_alone_unless_it_shall_be_overwritten(folder, mode
     assert jobs[0].output.stat().st_mtime_ns > before
 
 
-def test_what_a_killed_run_left_half_written_is_cleared_and_another_runs_is_not(folder, model):
+def test_leftovers_of_a_killed_run_are_removed_and_those_of_a_live_one_kept(folder, model):
     jobs = list_jobs([folder / "audio" / "street"], folder / "out", None)
     (folder / "out").mkdir()
     dead, alive = (folder / "out" / f".partial-a-{name}.npz" for name in ("dead", "alive"))
@@ -93,7 +95,7 @@ def test_what_a_killed_run_left_half_written_is_cleared_and_another_runs_is_not(
     assert sorted(path.name for path in (folder / "out").iterdir()) == [".partial-a-alive.npz", "a.npz"]
 
 
-def test_what_would_collide_or_is_not_there_is_refused_before_work_begins(folder):
+def test_colliding_outputs_and_missing_inputs_are_refused_before_work_begins(folder):
     files = [folder / "audio" / place / "a.wav" for place in ("park", "street")]
     with pytest.raises(InputError, match=r"would both become .*a\.npz"):
         list_jobs(files, folder / "out", None)
@@ -104,7 +106,7 @@ def test_what_would_collide_or_is_not_there_is_refused_before_work_begins(folder
         list_jobs([folder / "empty"], None, None)
 
 
-def test_one_file_is_processed_as_the_packages_do(folder, model):
+def test_one_file_is_processed_as_in_the_packages(folder, model):
     path = process_file(folder / "audio" / "stereo.flac", folder / "out", "x", model, hop_size=0.5, center=False)
     assert path == folder / "out" / "stereo_x.npz"
     assert set(np.load(path)) == {"embedding", "timestamps"}
@@ -122,7 +124,7 @@ def test_a_list_of_recordings_gives_lists(model, rng):
 
 
 @pytest.mark.parametrize(
-    ("said", "name"),
+    ("arguments", "name"),
     [
         ({"input_repr": "mel128", "content_type": "env"}, "openl3_audio_mel128_env-v0_4_0"),
         ({"content_type": "music"}, "openl3_audio_mel256_music-v0_4_0"),
@@ -133,17 +135,17 @@ def test_a_list_of_recordings_gives_lists(model, rng):
         ({"model_type": "sparse", "retrain_type": "kd", "sparsity": 53.5}, "edgel3_kd_audio_sparsity_53.5"),
     ],
 )
-def test_the_packages_ways_of_naming_a_model_are_understood(said, name):
-    assert model_name(**said) == name
+def test_the_packages_arguments_name_a_model(arguments, name):
+    assert model_name(**arguments) == name
 
 
-@pytest.mark.parametrize("said", [{"emb_dim": 100}, {"input_repr": "mel64"}, {"model_type": "dense"}])
-def test_a_model_that_is_none_is_refused_as_the_packages_do(said):
+@pytest.mark.parametrize("arguments", [{"emb_dim": 100}, {"input_repr": "mel64"}, {"model_type": "dense"}])
+def test_an_unknown_model_is_refused_as_in_the_packages(arguments):
     with pytest.raises(l3embedding.EdgeL3Error):
-        model_name(**said)
+        model_name(**arguments)
 
 
-def test_the_command_embeds_what_is_missing_and_says_what_it_could_not_read(folder, network):
+def test_the_command_embeds_missing_files_and_logs_unreadable_ones(folder, network):
     embedding_model(TINY, network).save(folder / "tiny.keras")
     command = [sys.executable, "-m", "l3embedding.cli.sea", "embed", folder / "audio", "-o", folder / "out"]
     command += ["--model", folder / "tiny.keras", "--hop-size", "0.5"]
@@ -154,16 +156,17 @@ def test_the_command_embeds_what_is_missing_and_says_what_it_could_not_read(fold
     assert first.returncode == second.returncode == quiet.returncode == 0, first.stderr
     assert "3 of 4 files are embedded" in first.stdout
     assert "skipped" in first.stderr and "bad.ogg" in first.stderr
-    assert "3 of 4 embeddings are there already" in second.stderr
+    assert "3 of 4 embeddings exist already" in second.stderr
     assert quiet.stdout == ""
 
 
-def test_models_are_listed_with_what_they_hear():
+def test_models_are_listed_with_their_input():
     listed = subprocess.run(
         [sys.executable, "-m", "l3embedding.cli.sea", "models"], cwd=REPOSITORY, capture_output=True, text=True
     )
     lines = listed.stdout.splitlines()
-    assert len([line for line in lines if line.startswith(("openl3_", "edgel3_", "vggish"))]) == len(GIT_BLOBS) + 2
+    assert lines[0].split()[:5] == ["model", "MB", "dimension", "input", "licence"]
+    assert [line.split()[0] for line in lines[1:-1]] == list(registry.models())
     (sea,) = [line for line in lines if line.startswith("edgel3_sea_ust_audio_emb_128 ")]
     assert sea.split()[1:6] == ["2.3", "128", "8000", "Hz,", "64"]
 

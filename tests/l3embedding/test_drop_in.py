@@ -1,9 +1,8 @@
-"""The two packages' own promises, after their test suites: openl3's and edgel3's tests/test_core.py.
-
-What is asked of every model of theirs is asked here of one, of the weights that are at hand.
-"""
+"""The behaviour that openl3 and edgel3 test in their tests/test_core.py, with one model of each instead of all."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import soundfile
 
 from l3embedding import edgel3, openl3
 from l3embedding.data.audio import frame_audio
-from l3embedding.models.weights import CACHE_VARIABLE
+from l3embedding.models import registry
 
 SEA = {"model_type": "sea", "emb_dim": 64}
 TOLERANCE = 1e-5
@@ -25,11 +24,10 @@ def chirp(shared):
 @pytest.fixture(scope="module", autouse=True)
 def cache(shared):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CACHE_VARIABLE, str(shared / "sea64"))
-        # Nothing is fetched: what is not there is an error at once.
-        patch.setattr(
-            "l3embedding.models.weights._REPOSITORIES", dict.fromkeys(("openl3", "edgel3"), "http://127.0.0.1:9/")
-        )
+        patch.setenv(registry.CACHE_VARIABLE, str(shared / "sea64"))
+        # Nothing is fetched: missing weights are an error at once.
+        for name, model in registry.models().items():
+            patch.setitem(registry.models(), name, replace(model, url="http://127.0.0.1:9/"))
         yield
 
 
@@ -88,7 +86,7 @@ def test_integers_are_audio_too(chirp, sea):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "arguments",
     [
         {"input_repr": "invalid"},
         {"content_type": "invalid"},
@@ -104,14 +102,14 @@ def test_integers_are_audio_too(chirp, sea):
         {"model": 3},
     ],
 )
-def test_openl3s_arguments_are_refused_as_by_openl3(chirp, said):
+def test_openl3s_arguments_are_refused_as_by_openl3(chirp, arguments):
     with pytest.raises(openl3.OpenL3Error) as refused:
-        openl3.get_audio_embedding(*chirp, **said)
+        openl3.get_audio_embedding(*chirp, **arguments)
     assert "cannot be fetched" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "arguments",
     [
         {"model": "invalid"},
         {"retrain_type": "invalid"},
@@ -127,9 +125,9 @@ def test_openl3s_arguments_are_refused_as_by_openl3(chirp, said):
         {"center": "invalid"},
     ],
 )
-def test_edgel3s_arguments_are_refused_as_by_edgel3(chirp, said):
+def test_edgel3s_arguments_are_refused_as_by_edgel3(chirp, arguments):
     with pytest.raises(edgel3.EdgeL3Error) as refused:
-        edgel3.get_embedding(*chirp, **said)
+        edgel3.get_embedding(*chirp, **arguments)
     assert "cannot be fetched" not in str(refused.value)
 
 

@@ -7,11 +7,12 @@ import pytest
 
 from l3embedding import hear
 from l3embedding.embedding import get_embedding
-from l3embedding.models.frontend import student_representation
 from l3embedding.models.networks import embedding_model, l3_audio_network
+from l3embedding.models.representation import student_representation
+from l3embedding.settings import StudentSettings
 from l3embedding.utils.errors import InputError
 
-TINY = student_representation(2000, 16, 256, 125)
+TINY = student_representation(StudentSettings(asr=2000, num_mels=16, num_dft=256, hop_len=125))
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +22,11 @@ def model(tmp_path_factory):
     return hear.load_model(str(path))
 
 
-def test_a_model_is_what_hears_validator_demands(model):
+def test_a_model_passes_hears_validator(model):
     tf = pytest.importorskip("tensorflow")
     assert isinstance(model, tf.Module)
     assert isinstance(model.scene_embedding_size, int) and isinstance(model.timestamp_embedding_size, int)
-    # The validator knows four rates; a model of 2 kHz hears the lowest, resampled.
+    # The validator knows four rates; a model of 2 kHz takes the lowest, resampled.
     assert (model.sample_rate, model.scene_embedding_size, model.timestamp_embedding_size) == (16000, 4, 4)
 
 

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 
 from l3embedding.data.audio import frame_audio
-from l3embedding.models.frontend import (
-    OPENL3_REPRESENTATIONS,
-    InputRepresentation,
-    LogMelSpectrogram,
-    student_representation,
-)
+from l3embedding.models.frontend import LogMelSpectrogram
+from l3embedding.models.representation import OPENL3_REPRESENTATIONS, InputRepresentation, student_representation
+from l3embedding.settings import StudentSettings
+from l3embedding.utils.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -40,6 +38,16 @@ def test_images_have_the_shape_that_the_networks_were_trained_with(name, convent
 def test_a_students_frame_is_padded_by_432_zeros_on_either_side():
     assert student_representation().padding == (432, 432)
     assert student_representation().image_shape == (64, 50, 1)
+
+
+def test_the_settings_of_a_student_are_its_representation():
+    student = StudentSettings(asr=4000, num_mels=20, num_dft=256, hop_len=100, fmax=1500)
+    assert student_representation(student) == InputRepresentation(4000, 256, 100, 20, 1500.0, "kapre_v0_1")
+
+
+def test_an_unknown_convention_is_refused():
+    with pytest.raises(InputError, match="one of kapre_v0_1, kapre, librosa, not 'kapre_v1'"):
+        InputRepresentation(4000, 256, 100, 20, convention="kapre_v1")
 
 
 def _image(representation, frame):

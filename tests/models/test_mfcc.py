@@ -6,8 +6,8 @@ import librosa
 import numpy as np
 
 from l3embedding.embedding import get_embedding
+from l3embedding.models.interface import EmbeddingModel
 from l3embedding.models.mfcc import MfccModel
-from l3embedding.models.teachers import EmbeddingModel
 from l3embedding.utils.statistics import summary_statistics
 
 
@@ -19,7 +19,7 @@ def test_it_is_an_embedding_model_and_embeds_a_recording_of_any_rate(rng):
     assert np.isfinite(embedding).all()
 
 
-def test_a_frames_vector_is_the_statistics_of_librosas_coefficients_whoever_is_beside_it(rng):
+def test_a_frames_vector_is_the_statistics_of_librosas_coefficients_independent_of_the_batch(rng):
     loud, faint = rng.normal(0, 0.3, 44_100).astype(np.float32), rng.normal(0, 1e-4, 44_100).astype(np.float32)
     power = librosa.feature.melspectrogram(y=faint, sr=44_100, n_fft=1024, hop_length=512, n_mels=40)
     coefficients = librosa.feature.mfcc(S=librosa.power_to_db(power, top_db=None), n_mfcc=25)

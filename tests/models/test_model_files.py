@@ -1,4 +1,4 @@
-"""Keras and TFLite models of others, and what is refused of them."""
+"""Model files of Keras and TFLite, and which are refused."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from keras import layers
 
 from l3embedding.embedding import load_model
 from l3embedding.export.tflite import convert, write_tflite
-from l3embedding.models.frontend import student_representation
 from l3embedding.models.networks import l3_audio_network
+from l3embedding.models.representation import student_representation
+from l3embedding.settings import StudentSettings
 from l3embedding.utils.errors import InputError
 
 LENGTH = 120
@@ -49,7 +50,7 @@ def test_any_keras_model_that_takes_audio_embeds(tmp_path, frames, shape, suffix
     np.testing.assert_allclose(model.embed(frames), network(frames.reshape(-1, *shape)), atol=1e-6)
 
 
-def test_several_embeddings_a_frame_are_averaged_only_if_that_is_said(tmp_path, frames):
+def test_several_embeddings_per_frame_are_averaged_only_on_request(tmp_path, frames):
     network, path = _network((LENGTH,), several_frames=True), tmp_path / "mine.keras"
     network.save(path)
     _describe(path, sample_rate=100)
@@ -70,7 +71,7 @@ def test_of_several_outputs_one_is_chosen(tmp_path, frames):
 
 
 def test_a_keras_model_that_takes_images_embeds(tmp_path, rng):
-    representation = student_representation(2000, 16, 256, 125)
+    representation = student_representation(StudentSettings(asr=2000, num_mels=16, num_dft=256, hop_len=125))
     network = l3_audio_network(representation.image_shape, (2, 2, 2, 4), "linear")
     network.save(tmp_path / "image.keras")
     _describe(tmp_path / "image.keras", sample_rate=2000, n_fft=256, hop_length=125, n_mels=16)
@@ -83,7 +84,7 @@ def test_a_keras_model_that_takes_images_embeds(tmp_path, rng):
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_a_model_with_code_in_it_is_refused_and_its_code_not_run(tmp_path, monkeypatch, suffix):
+def test_a_model_with_code_in_it_is_refused_and_the_code_not_executed(tmp_path, monkeypatch, suffix):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / f"bad{suffix}"
     audio = keras.Input((LENGTH,))
@@ -92,7 +93,7 @@ def test_a_model_with_code_in_it_is_refused_and_its_code_not_run(tmp_path, monke
     )
     (tmp_path / "ran").rmdir()
     _describe(path, sample_rate=100)
-    with pytest.raises(InputError, match="has a Lambda layer, which runs code that lies in the file"):
+    with pytest.raises(InputError, match="has a Lambda layer, which would execute code from the file"):
         load_model(path)
     assert not (tmp_path / "ran").exists()
 
@@ -104,7 +105,7 @@ def test_a_model_that_needs_another_package_is_refused_by_its_name(tmp_path):
 
     audio = keras.Input((LENGTH,))
     keras.Model(audio, Foreign()(audio)).save(tmp_path / "bad.keras")
-    with pytest.raises(InputError, match=r"needs .*test_model_files.Foreign, which is not Keras' own"):
+    with pytest.raises(InputError, match=r"needs .*test_model_files.Foreign, which is not part of Keras"):
         load_model(tmp_path / "bad.keras")
 
 
@@ -120,18 +121,18 @@ def test_any_tflite_model_that_takes_audio_embeds(tmp_path, frames, batch):
     network, path = _network((LENGTH,)), tmp_path / "mine.tflite"
     audio = keras.Input(batch_shape=(batch, LENGTH))
     write_tflite(path, _tflite(keras.Model(audio, network(audio))))
-    with pytest.raises(InputError, match=r"takes audio, but does not say of what rate: write .*mine.json, for example"):
+    with pytest.raises(InputError, match=r"but its sampling rate is not known: write .*mine.json, for example"):
         load_model(path)
     _describe(path, sample_rate=100, frame_length=LENGTH)
     model = load_model(path)
     np.testing.assert_allclose(model.embed(frames), network(frames), atol=1e-6)
     assert model.size_mb == path.stat().st_size / 1e6
     _describe(path, sample_rate=100, frame_length=99)
-    with pytest.raises(InputError, match=r"takes 120 samples, but .*mine.json says 99"):
+    with pytest.raises(InputError, match=r"takes 120 samples, but .*mine.json has frame_length 99"):
         load_model(path)
 
 
-def test_a_tflite_model_without_a_batch_and_of_any_length_embeds_what_is_said(tmp_path, rng):
+def test_a_tflite_model_without_a_batch_and_of_any_length_takes_the_described_length(tmp_path, rng):
     import tensorflow as tf
 
     # As YAMNet's: audio [samples] of any length, several outputs, several embeddings.
@@ -164,5 +165,5 @@ def test_a_tflite_student_needs_its_representation(tmp_path):
     with pytest.raises(InputError, match=r'takes images, but .* for example {"sample_rate": 8000, "n_fft": 1024'):
         load_model(tmp_path / "student.tflite")
     _describe(tmp_path / "student.tflite", sample_rate=2000, frame_length=2000)
-    with pytest.raises(InputError, match=r"student.json does not say what student.tflite hears"):
+    with pytest.raises(InputError, match=r"student.json does not describe the input of student.tflite"):
         load_model(tmp_path / "student.tflite")

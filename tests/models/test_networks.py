@@ -6,15 +6,18 @@ import keras
 import numpy as np
 import pytest
 
-from l3embedding.models.frontend import OPENL3_REPRESENTATIONS, student_representation
+from l3embedding.models.l3 import architecture_of
 from l3embedding.models.networks import (
     EMBEDDING_LAYER,
+    HEADS,
     embedding_model,
     l3_audio_network,
     model_size,
     split_embedding_model,
+    student_network,
 )
-from l3embedding.settings import PAPER_STUDENTS
+from l3embedding.models.representation import OPENL3_REPRESENTATIONS, student_representation
+from l3embedding.settings import StudentSettings
 from l3embedding.utils.errors import InputError
 
 
@@ -29,7 +32,7 @@ from l3embedding.utils.errors import InputError
 )
 @pytest.mark.parametrize("head", ["relu", "linear"])
 def test_the_students_have_the_papers_sizes(dimension, parameters, megabytes, activation, gflop, head):
-    network = l3_audio_network(student_representation().image_shape, PAPER_STUDENTS[dimension], head)
+    network = student_network(StudentSettings(dim=dimension, head=head))
     size = model_size(network)
     assert network.output_shape == (None, dimension)
     assert size.parameters == parameters
@@ -56,7 +59,21 @@ def test_the_maximum_over_the_grid_is_the_512_d_embedding(rng):
     np.testing.assert_allclose(grid.max(axis=(0, 1)), small.predict(image, verbose=0)[0], atol=1e-5)
 
 
-def test_the_heads_end_as_their_names_say(rng):
+def test_the_heads_are_openl3s_and_those_of_the_setting():
+    assert set(HEADS) == {"openl3", *StudentSettings.model_fields["head"].annotation.__args__}
+    with pytest.raises(InputError, match="'dense' is not one of openl3, relu, linear"):
+        l3_audio_network((64, 50, 1), head="dense")
+
+
+@pytest.mark.parametrize(
+    "name", ["openl3_audio_linear_env", "edgel3_sea_ust_audio_emb_128", "edgel3_kd_audio_sparsity_87.0"]
+)
+def test_parameters_are_counted_without_building_the_network(name):
+    architecture = architecture_of(name)
+    assert architecture.parameters == architecture.build().count_params()
+
+
+def test_the_heads_differ_in_whether_they_reach_below_zero(rng):
     image = rng.normal(-40, 10, (8, 64, 50, 1)).astype(np.float32)
     for head, reaches_below_zero in (("relu", False), ("linear", True), ("openl3", True)):
         network = l3_audio_network((64, 50, 1), (2, 2, 2, 64), head)
@@ -66,7 +83,7 @@ def test_the_heads_end_as_their_names_say(rng):
         assert (network.predict(image, verbose=0).min() < 0) == reaches_below_zero, head
 
 
-def test_an_embedding_size_that_the_network_has_not_is_refused():
+def test_an_embedding_size_that_the_network_does_not_have_is_refused():
     with pytest.raises(InputError, match="embeds in 512 or 6144 dimensions, not 256"):
         l3_audio_network((256, 199, 1), embedding_size=256)
     with pytest.raises(InputError, match="embeds in 4 dimensions, not 512"):
@@ -79,11 +96,11 @@ def test_an_image_that_is_too_small_is_refused():
 
 
 def test_a_saved_student_is_one_file_that_describes_itself(tmp_path, rng):
-    representation = student_representation(4000, 16, 256, 100)
+    representation = student_representation(StudentSettings(asr=4000, num_mels=16, num_dft=256, hop_len=100))
     network = l3_audio_network(representation.image_shape, (2, 2, 2, 4), "linear")
     embedding_model(representation, network).save(tmp_path / "student.keras")
-    heard, loaded = split_embedding_model(keras.models.load_model(tmp_path / "student.keras"))
-    assert heard == representation
+    stored, loaded = split_embedding_model(keras.models.load_model(tmp_path / "student.keras"))
+    assert stored == representation
     image = rng.normal(-40, 10, (2, *representation.image_shape)).astype(np.float32)
     np.testing.assert_array_equal(loaded.predict(image, verbose=0), network.predict(image, verbose=0))
     with pytest.raises(InputError, match="not a front end followed by a network"):

@@ -1,4 +1,4 @@
-"""A teacher of one's own: what is asked of it, what is filled in, what is refused."""
+"""A teacher of your own: what it must provide, what is filled in, what is refused."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from l3embedding.embedding import embed_stream, get_embedding, load_model
+from l3embedding.models.interface import EmbeddingModel
 from l3embedding.models.plugged import PluggedTeacher, in_seconds
-from l3embedding.models.teachers import EmbeddingModel
 from l3embedding.utils.errors import InputError
 
 
 class Loudness:
-    """Root mean squares of three parts of a frame of 0.96 s: a teacher of the least that is asked."""
+    """Root mean squares of three parts of a frame of 0.96 s: a teacher with no more than is required."""
 
     sample_rate, frame_length, embedding_size = 1000, 960, 3
     gain = 1.0
@@ -29,7 +29,7 @@ def frames(rng):
     return rng.normal(0, 0.1, (5, 960)).astype(np.float32)
 
 
-def test_the_little_that_is_asked_makes_an_embedding_model(frames):
+def test_the_required_attributes_make_an_embedding_model(frames):
     model = PluggedTeacher(Loudness(), "loudness", batch_size=2)
     assert isinstance(model, EmbeddingModel)
     assert (model.name, model.licence, model.size_mb, model.is_stand_in) == ("loudness", "unknown", None, False)
@@ -45,24 +45,27 @@ def test_a_changed_teacher_is_noticed_and_rounding_is_not():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"sample_rate": 0}, "sample_rate is 0, not a positive whole number"),
         ({"frame_length": None}, "frame_length is None"),
         ({"embed": None}, "has no method embed"),
-        ({"embed": lambda frames: frames[:, :2]}, r"gave an array of \(2, 2\) for frames of \(2, 960\), not \(2, 3\)"),
+        (
+            {"embed": lambda frames: frames[:, :2]},
+            r"array of \(2, 2\) for frames of \(2, 960\), not \(2, 3\)",
+        ),
         ({"embed": lambda frames: np.full((len(frames), 3), np.nan)}, "is not finite"),
         ({"embed": lambda frames: np.full((len(frames), 3), "a")}, "not of numbers"),
         ({"embed": lambda frames: np.random.default_rng().random((len(frames), 3))}, "in training mode"),
     ],
 )
-def test_a_teacher_that_breaks_its_word_is_refused_before_work_begins(changes, said):
+def test_an_invalid_teacher_is_refused_before_work_begins(changes, message):
     teacher = SimpleNamespace(sample_rate=1000, frame_length=960, embedding_size=3, embed=Loudness().embed)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         PluggedTeacher(SimpleNamespace(**(vars(teacher) | changes)), "mine")
 
 
-def test_a_teacher_is_imported_where_the_user_says_so(tmp_path, monkeypatch, frames):
+def test_a_teacher_is_imported_by_its_name(tmp_path, monkeypatch, frames):
     (tmp_path / "own_teacher.py").write_text(
         "from tests.models.test_plugged import Loudness\nload = Loudness\nnumber = 3\n"
     )
@@ -80,7 +83,7 @@ def test_a_teacher_is_imported_where_the_user_says_so(tmp_path, monkeypatch, fra
 
 
 @pytest.mark.parametrize("length", [960, 1000, 1500])
-def test_in_seconds_a_teacher_hears_the_beginning_or_the_second_and_silence(length, rng):
+def test_in_seconds_a_teacher_gets_the_beginning_or_the_second_and_silence(length, rng):
     class Raw:
         sample_rate, frame_length, embedding_size = 1000, length, length
 
@@ -90,10 +93,10 @@ def test_in_seconds_a_teacher_hears_the_beginning_or_the_second_and_silence(leng
     seconds = rng.normal(0, 0.1, (2, 1000)).astype(np.float32)
     model = in_seconds(PluggedTeacher(Raw(), "raw"))
     assert model.frame_length == 1000 and model.name == "raw"
-    heard = model.embed(seconds)
-    np.testing.assert_array_equal(heard[:, : min(length, 1000)], seconds[:, : min(length, 1000)])
-    assert heard.shape == (2, length)
-    assert not heard[:, 1000:].any()
+    embedded = model.embed(seconds)
+    np.testing.assert_array_equal(embedded[:, : min(length, 1000)], seconds[:, : min(length, 1000)])
+    assert embedded.shape == (2, length)
+    assert not embedded[:, 1000:].any()
 
 
 def test_a_teacher_embeds_a_recording_as_any_model_does(rng):
@@ -104,7 +107,7 @@ def test_a_teacher_embeds_a_recording_as_any_model_does(rng):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_a_stream_gives_each_recording_its_own_and_fills_the_batches(batch_size, rng):
+def test_a_stream_returns_each_recordings_embeddings_and_fills_the_batches(batch_size, rng):
     sizes = []
 
     class Counting(Loudness):

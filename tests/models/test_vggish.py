@@ -1,4 +1,4 @@
-"""VGGish: its front end, its network and its files, against re-implementations in NumPy."""
+"""VGGish: its front end, its network and its files, compared with re-implementations in NumPy."""
 
 from __future__ import annotations
 
@@ -7,25 +7,21 @@ import numpy as np
 import pytest
 
 from l3embedding.embedding import get_embedding, load_model
+from l3embedding.models import registry
 from l3embedding.models.plugged import in_seconds
 from l3embedding.models.vggish import (
     FILTERS,
     FRAME_LENGTH,
-    NAMES,
-    UNITS,
-    URL,
+    N_MELS,
+    SAMPLE_RATE,
     VggishLogMel,
     VggishModel,
-    is_vggish,
     load_checkpoint,
-    locate_vggish,
     mel_filter_bank,
-    parameter_count,
     vggish_network,
 )
-from l3embedding.models.weights import CACHE_VARIABLE, WeightsNotFound, load_keras2_weights
+from l3embedding.models.weights import load_keras2_weights
 from l3embedding.utils.errors import InputError
-from tests.support.file_server import FileServer
 from tests.support.vggish_files import random_arrays, write_checkpoint, write_keras_port
 
 NARROW = (3, 4, 5, 6), (7, 8, 9)
@@ -78,7 +74,7 @@ def frames(rng):
 def _model(arrays, filters, units, rectified=False):
     network = vggish_network(filters, units, rectified)
     network.set_weights([array for pair in arrays.values() for array in pair])
-    return VggishModel("vggish", network, "0" * 64)
+    return VggishModel("vggish", network, "0" * 64, "apache-2.0", 32)
 
 
 def test_the_image_is_that_of_the_published_front_end(frames):
@@ -117,11 +113,10 @@ def test_the_network_is_that_of_the_paper(frames, rng, units, rectified):
     assert model.embedding_size == (9 if units else 6)
 
 
-def test_the_published_networks_parameters_are_counted_without_building_it():
-    assert parameter_count() == 72_141_184
-    assert parameter_count(FILTERS, ()) == 4_499_712
-    assert parameter_count(*NARROW) == vggish_network(*NARROW).count_params()
-    assert UNITS[-1] == 128
+def test_the_registry_describes_the_published_network():
+    model, network = registry.find("vggish"), vggish_network()
+    assert (model.sample_rate, model.bins) == (SAMPLE_RATE, N_MELS)
+    assert (*model.dimensions, model.parameters) == (network.output_shape[1], network.count_params())
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -139,14 +134,14 @@ def test_a_checkpoint_of_either_kind_is_read_by_its_names(tmp_path, rng, version
 def test_what_is_not_vggishs_checkpoint_is_refused_by_the_first_array_that_differs(tmp_path, rng):
     path = tmp_path / "vggish_model.ckpt"
     write_checkpoint(path, random_arrays(rng, *NARROW))
-    wrong = r"has an array of \[3, 3, 1, 3\] for vggish/conv1/weights, which is of \[3, 3, 1, 64\]"
+    wrong = r"has an array of \[3, 3, 1, 3\] for vggish/conv1/weights, which needs \[3, 3, 1, 64\]"
     with pytest.raises(InputError, match=wrong):
         load_checkpoint(vggish_network(FILTERS, ()), path)
     write_checkpoint(path, {"conv1": random_arrays(rng, *NARROW)["conv1"]})
     with pytest.raises(InputError, match="it lacks vggish/conv2/weights"):
         load_checkpoint(vggish_network(*NARROW), path)
     path.write_bytes(b"<html>not here</html>")
-    with pytest.raises(InputError, match="is no TensorFlow checkpoint"):
+    with pytest.raises(InputError, match="is not a TensorFlow checkpoint"):
         load_checkpoint(vggish_network(*NARROW), path)
 
 
@@ -159,7 +154,7 @@ def test_a_ports_file_is_read_by_order(tmp_path, rng):
     np.testing.assert_array_equal(network.get_layer("fc2").get_weights()[1], arrays["fc2"][1])
 
 
-def test_by_its_name_it_is_a_teacher_that_hears_seconds(tmp_path, rng, frames):
+def test_it_is_loaded_by_its_name_and_embeds_seconds(tmp_path, rng, frames):
     arrays = random_arrays(rng)
     write_keras_port(tmp_path / "vggish.h5", arrays)
     model = load_model("vggish", search=[tmp_path], download=False)
@@ -168,24 +163,3 @@ def test_by_its_name_it_is_a_teacher_that_hears_seconds(tmp_path, rng, frames):
     np.testing.assert_array_equal(in_seconds(model).embed(second), model.embed(frames[:1]))
     expected = _reference_embedding(_reference_image(frames[0].astype(float)), arrays)
     np.testing.assert_allclose(model.embed(frames[:1])[0], expected, rtol=1e-3, atol=1e-4)
-
-
-def test_files_are_told_by_their_names(tmp_path):
-    assert all(is_vggish(tmp_path / name) for name in ("vggish_model.ckpt", "x.ckpt.index", "vggish.h5"))
-    assert not any(is_vggish(tmp_path / name) for name in ("student.h5", "vggish", "openl3_audio_mel256_env.h5.gz"))
-
-
-def test_offline_it_says_where_to_put_the_file(tmp_path, monkeypatch):
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    for name in NAMES:
-        with pytest.raises(WeightsNotFound, match=f"Fetch {URL} and put it at {tmp_path}/vggish_model.ckpt"):
-            load_model(name, download=False)
-
-
-def test_it_is_fetched_into_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    with FileServer({"/vggish_model.ckpt": b"weights"}).running() as server:
-        monkeypatch.setattr("l3embedding.models.vggish.URL", f"{server.url}/vggish_model.ckpt")
-        path = locate_vggish()
-    assert path == tmp_path / "vggish_model.ckpt"
-    assert path.read_bytes() == b"weights"

@@ -1,32 +1,19 @@
-"""Weights files: found, verified, read, refused."""
+"""Files of Keras 2 weights: read by order, refused if damaged or of another network."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 
 import h5py
 import numpy as np
 import pytest
 
-from l3embedding.models import weights
 from l3embedding.models.networks import l3_audio_network
-from l3embedding.models.weights import (
-    CACHE_VARIABLE,
-    GIT_BLOBS,
-    WeightsNotFound,
-    architecture_of,
-    load_keras2_weights,
-    locate_weights,
-    read_keras2_weights,
-    verify_git_blob,
-)
+from l3embedding.models.weights import load_keras2_weights, read_keras2_weights
 from l3embedding.utils.errors import InputError
-from tests.support.file_server import FileServer
 
 SHAPE = (16, 16, 1)
 FILTERS = (2, 2, 3, 4)
-NAME = "edgel3_sea_ust_audio_emb_64"
 
 
 def _save_as_keras2(network, path, group=None):
@@ -83,61 +70,5 @@ def test_damaged_files_are_refused_by_name(tmp_path, rng):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["data"] = [1]
     for name in ("cut.h5.gz", "text.h5", "other.h5"):
-        with pytest.raises(InputError, match=f"{name} is no Keras 2 weights file"):
+        with pytest.raises(InputError, match=f"{name} is not a Keras 2 weights file"):
             read_keras2_weights(tmp_path / name)
-
-
-def test_a_file_is_verified_by_its_git_blob(tmp_path):
-    (tmp_path / "x").write_bytes(b"hello\n")
-    # What `git hash-object` says of that content.
-    verify_git_blob(tmp_path / "x", "ce013625030ba8dba906f756967f9e9ca394464a")
-    with pytest.raises(InputError, match="is not the official file"):
-        verify_git_blob(tmp_path / "x", "0" * 40)
-
-
-def _own_blob(monkeypatch, content):
-    blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    monkeypatch.setitem(weights.GIT_BLOBS, NAME, blob)
-
-
-def test_folders_are_searched_in_order_and_the_cache_last(tmp_path, monkeypatch):
-    _own_blob(monkeypatch, b"weights")
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    for folder in ("cache", "lab"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / f"{NAME}.h5.gz").write_bytes(b"weights")
-    assert locate_weights(NAME).parent == tmp_path / "cache"
-    assert locate_weights(NAME, [tmp_path / "nowhere", tmp_path / "lab"]).parent == tmp_path / "lab"
-
-
-def test_without_a_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_path, monkeypatch):
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    monkeypatch.setitem(weights._REPOSITORIES, "edgel3", "http://127.0.0.1:9/")
-    with pytest.raises(WeightsNotFound, match=f"Fetch http://127.0.0.1:9/{NAME}.h5.gz and put it at {tmp_path}"):
-        locate_weights(NAME)
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_released_student_is_the_official_file(shared):
-    path = locate_weights(NAME, [shared / "sea64"])
-    verify_git_blob(path, GIT_BLOBS[NAME])
-
-
-@pytest.mark.parametrize("name", sorted(GIT_BLOBS))
-def test_every_official_name_tells_its_architecture(name):
-    architecture = architecture_of(name)
-    assert len(architecture.filters) == 4
-    assert (architecture.representation.convention == "kapre") == name.endswith("-v0_4_0")
-    assert architecture.head == ("relu" if "sea" in name else "openl3")
-
-
-def test_weights_that_are_on_their_way_are_taken_up_and_verified(tmp_path, rng, monkeypatch):
-    content = rng.bytes(200_000)
-    _own_blob(monkeypatch, content)
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    monkeypatch.setattr("l3embedding.utils.downloads.PAUSE_S", 0.0)
-    with FileServer({f"/{NAME}.h5.gz": content}, cuts=[5 << 14, None]).running() as server:
-        monkeypatch.setitem(weights._REPOSITORIES, "edgel3", f"{server.url}/")
-        assert locate_weights(NAME).read_bytes() == content
-        assert [asked for _, asked in server.requests] == [None, f"bytes={5 << 14}-"]
-    assert locate_weights(NAME).read_bytes() == content

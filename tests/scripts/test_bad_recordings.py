@@ -24,7 +24,7 @@ def _extract(audio_root, output_dir, *flags):
     from l3embedding.cli.program import run_stage
 
     stage = "00-extract-teacher-embeddings"
-    argv = ["--audio-root", audio_root, "--output-dir", output_dir, "--stand-in-teacher", *flags]
+    argv = ["--audio-root", audio_root, "--output-dir", output_dir, "--teacher.stand-in", *flags]
     program = _program(stage)
     return run_stage(stage, program.extract, program.gather, list(map(str, argv)))
 
@@ -47,7 +47,7 @@ def field_trip(tmp_path, rng):
     return root
 
 
-def test_bad_recordings_are_skipped_and_named_and_the_good_ones_are_used(field_trip, tmp_path, caplog):
+def test_bad_recordings_are_skipped_and_reported_and_the_good_ones_are_used(field_trip, tmp_path, caplog):
     assert _extract(field_trip, tmp_path / "out") == 0
     results = json.loads((tmp_path / "out" / "done.json").read_text())["results"]
     skipped = {entry["recording"].rsplit("/", 1)[1]: entry["reason"] for entry in results["skipped"]}
@@ -55,9 +55,8 @@ def test_bad_recordings_are_skipped_and_named_and_the_good_ones_are_used(field_t
     assert "no samples" in skipped["empty.wav"]
     assert "truncated" in skipped["cut.wav"]
     assert results["recordings"] == 7
-    said = caplog.text
-    assert "lonely: its only recording goes to train" in said
-    assert "blink.wav is shorter than a frame" in said
+    assert "lonely: too few usable recordings to validate on (1)" in caplog.text
+    assert "blink.wav is shorter than a frame" in caplog.text
     used = []
     for path in (tmp_path / "out").rglob("*.h5"):
         with h5py.File(path) as file:
@@ -66,7 +65,7 @@ def test_bad_recordings_are_skipped_and_named_and_the_good_ones_are_used(field_t
     assert sorted(used) == ["0.wav", "0.wav", "1.wav", "2.wav", "3.wav", "blink.wav", "stereo.flac"]
 
 
-def test_when_no_recording_can_be_used_the_stage_says_so(tmp_path, capsys):
+def test_a_folder_without_a_usable_recording_is_refused(tmp_path, capsys):
     (tmp_path / "audio" / "s").mkdir(parents=True)
     (tmp_path / "audio" / "s" / "x.wav").touch()
     assert _extract(tmp_path / "audio", tmp_path / "out") == 2
@@ -74,15 +73,15 @@ def test_when_no_recording_can_be_used_the_stage_says_so(tmp_path, capsys):
     assert not (tmp_path / "out" / "done.json").exists()
 
 
-def test_an_excluded_sensor_is_never_heard(field_trip, tmp_path, capsys):
-    assert _extract(field_trip, tmp_path / "out", "--exclude-sensor", "lonely") == 0
+def test_an_excluded_sensor_is_left_out(field_trip, tmp_path, capsys):
+    assert _extract(field_trip, tmp_path / "out", "--recordings.exclude-sensor", "lonely") == 0
     assert not list((tmp_path / "out").rglob("lonely*"))
-    assert _extract(field_trip, tmp_path / "other", "--exclude-sensor", "nobody") == 2
-    assert "there is no 'nobody'; there are lonely, park" in capsys.readouterr().err
+    assert _extract(field_trip, tmp_path / "other", "--recordings.exclude-sensor", "nobody") == 2
+    assert "'nobody' is not among lonely, park" in capsys.readouterr().err
 
 
 def test_a_weights_file_of_another_network_is_refused(field_trip, tmp_path, capsys, shared):
     wrong = tmp_path / "openl3_audio_mel256_env.h5.gz"
     wrong.write_bytes((shared / "sea64" / "edgel3_sea_ust_audio_emb_64.h5.gz").read_bytes())
-    assert _extract(field_trip, tmp_path / "out", "--teacher", wrong) == 2
+    assert _extract(field_trip, tmp_path / "out", "--teacher.name", wrong) == 2
     assert "belongs to another network" in capsys.readouterr().err

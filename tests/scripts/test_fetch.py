@@ -20,8 +20,8 @@ from l3embedding.cli import fetch
 from l3embedding.cli.fetch import fetch_dataset
 from l3embedding.cli.sea import main
 from l3embedding.data.datasets import DATASETS, RemoteFile
-from l3embedding.jobs.experiment import Experiment
-from l3embedding.models.weights import CACHE_VARIABLE
+from l3embedding.models import registry
+from l3embedding.models.registry import CACHE_VARIABLE
 from l3embedding.utils.errors import InputError
 from tests.support.file_server import FileServer
 
@@ -89,10 +89,10 @@ def server(monkeypatch):
 
 
 @pytest.mark.parametrize("key", CONTENT)
-def test_a_data_set_arrives_as_its_reader_wants_it(server, tmp_path, key, capsys):
+def test_a_fetched_data_set_can_be_read(server, tmp_path, key, capsys):
     assert main(["fetch", key.replace("_", "-"), "--to", str(tmp_path)]) == 0
     assert (
-        f"2 clips{'' if key == 'sonyc_ust' else ' in 2 folds'}: dataset_root={tmp_path / key}"
+        f"2 clips{'' if key == 'sonyc_ust' else ' in 2 folds'}: dataset.root={tmp_path / key}"
         in capsys.readouterr().out
     )
     clips = DATASETS[key].read(tmp_path / key)
@@ -101,14 +101,14 @@ def test_a_data_set_arrives_as_its_reader_wants_it(server, tmp_path, key, capsys
 
 
 @pytest.mark.parametrize("key", CONTENT)
-def test_a_second_time_nothing_is_fetched(server, tmp_path, key):
+def test_a_data_set_is_fetched_once(server, tmp_path, key):
     fetch_dataset(DATASETS[key], tmp_path)
     asked = len(server.requests)
     fetch_dataset(DATASETS[key], tmp_path)
     assert len(server.requests) == asked
 
 
-def test_a_folder_that_a_user_has_already_is_recognised(server, tmp_path):
+def test_a_copy_of_the_data_set_is_recognised(server, tmp_path):
     fetch_dataset(DATASETS["us8k"], tmp_path / "a")
     server.requests.clear()
     shutil.copytree(tmp_path / "a", tmp_path / "b")
@@ -117,12 +117,12 @@ def test_a_folder_that_a_user_has_already_is_recognised(server, tmp_path):
     assert server.requests == []
 
 
-def test_archives_stay_if_asked(server, tmp_path):
+def test_archives_are_kept_on_request(server, tmp_path):
     fetch_dataset(DATASETS["us8k"], tmp_path, keep_archives=True)
     assert (tmp_path / "UrbanSound8K.tar.gz").is_file()
 
 
-def test_what_was_broken_off_goes_on_with_the_next_archive(server, tmp_path):
+def test_an_interrupted_fetch_resumes_with_the_missing_archive(server, tmp_path):
     last = server.files.pop("/audio-1.tar.gz")
     with pytest.raises(InputError, match=rf"audio-1.tar.gz cannot be fetched.*put it at {tmp_path}"):
         fetch_dataset(DATASETS["sonyc_ust"], tmp_path)
@@ -132,32 +132,32 @@ def test_what_was_broken_off_goes_on_with_the_next_archive(server, tmp_path):
     assert server.requests == [("/audio-1.tar.gz", None)]
 
 
-def test_a_file_that_a_user_put_there_is_taken(server, tmp_path):
+def test_an_archive_that_a_user_put_there_is_used(server, tmp_path):
     (tmp_path / "UrbanSound8K.tar.gz").write_bytes(server.files.pop("/UrbanSound8K.tar.gz"))
     fetch_dataset(DATASETS["us8k"], tmp_path)
     assert server.requests == []
 
 
-def test_an_archive_that_drifts_is_taken_with_a_warning_and_another_is_refused(server, tmp_path, caplog):
+def test_an_archive_that_drifts_is_accepted_with_a_warning_and_any_other_refused(server, tmp_path, caplog):
     for name in ("master.zip", "UrbanSound8K.tar.gz"):
         content = ESC50 if name == "master.zip" else US8K
         server.files[f"/{name}"] = _packed(name, content | {"new.txt": b"new"})
     with caplog.at_level(logging.WARNING):
         fetch_dataset(DATASETS["esc50"], tmp_path / "esc50")
     assert "GitHub makes this archive anew" in caplog.text
-    with pytest.raises(InputError, match="what comes is not the official file"):
+    with pytest.raises(InputError, match="the server.s is not the official file"):
         fetch_dataset(DATASETS["us8k"], tmp_path / "us8k")
 
 
-def test_clips_that_are_missing_in_the_end_are_counted(server, tmp_path):
+def test_missing_clips_are_counted(server, tmp_path):
     with pytest.raises(InputError, match="has 2 of the 3 clips of UrbanSound8K"):
         fetch_dataset(replace(DATASETS["us8k"], clips=3), tmp_path)
 
 
-def test_the_room_is_said_beforehand_and_too_little_is_refused(server, tmp_path, caplog):
+def test_the_needed_space_is_logged_and_too_little_is_refused(server, tmp_path, caplog):
     with (
         caplog.at_level(logging.INFO),
-        pytest.raises(InputError, match=r"GB free, but UrbanSound8K takes 9000006.0 GB"),
+        pytest.raises(InputError, match=r"GB free, but UrbanSound8K needs 9000006.0 GB"),
     ):
         fetch_dataset(replace(DATASETS["us8k"], unpacked_gb=9e6), tmp_path)
     assert "about 6.0 GB to fetch" in caplog.text
@@ -165,26 +165,23 @@ def test_the_room_is_said_beforehand_and_too_little_is_refused(server, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["us9k"], "'us9k' is neither one of sonyc-ust, us8k, esc50, dcase2013, openl3, edgel3, vggish"),
+        (["us9k"], "'us9k' is neither one of us8k, sonyc-ust, esc50, dcase2013, edgel3, openl3, vggish"),
         (["edgel3", "--to", "x"], "--to is for data sets"),
     ],
 )
-def test_a_mistake_is_a_sentence(arguments, said, capsys):
+def test_a_mistake_is_a_sentence(arguments, message, capsys):
     assert main(["fetch", *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_vggish_is_fetched_and_refused_if_it_is_something_else(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     with FileServer({"/vggish_model.ckpt": b"<html>a page for those who log in</html>"}).running() as server:
-        monkeypatch.setattr("l3embedding.models.vggish.URL", f"{server.url}/vggish_model.ckpt")
+        model = replace(registry.find("vggish"), url=f"{server.url}/vggish_model.ckpt")
+        monkeypatch.setitem(registry.models(), "vggish", model)
         assert main(["fetch", "vggish"]) == 2
-    assert f"{tmp_path}/vggish_model.ckpt is no TensorFlow checkpoint" in capsys.readouterr().err
+    assert f"{tmp_path}/vggish_model.ckpt is not a TensorFlow checkpoint" in capsys.readouterr().err
     assert main(["models"]) == 0
     assert re.search(r"vggish +288.6 +128 +16000 Hz, 64 bins +apache-2.0 +yes", capsys.readouterr().out)
-
-
-def test_every_data_set_is_a_value_of_the_experiments_key():
-    assert set(Experiment.model_fields["dataset"].annotation.__args__) == set(DATASETS)

@@ -1,4 +1,4 @@
-"""Stages 05 and 06 on a data set with folds, in its real layout: embedded, judged, tabulated."""
+"""Stages 05 and 06 on a data set with folds, in its real layout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RATES = (8000, 16_000, 44_100)
 
 @pytest.fixture(scope="module")
 def us8k(tmp_path_factory):
-    """UrbanSound8K with tones of two classes in three folds, of other rates and lengths; one clip is missing."""
+    """UrbanSound8K with two classes in three folds, of different rates and lengths; one clip is missing, one broken."""
     root, rng, rows = tmp_path_factory.mktemp("us8k"), np.random.default_rng(0), []
     for fold in (1, 2, 3):
         (root / "audio" / f"fold{fold}").mkdir(parents=True)
@@ -55,17 +55,17 @@ def student(tmp_path_factory):
 
 
 def _run(stage: str, output_dir, us8k, *words: object):
-    program = importlib.import_module(f"scripts.{stage.replace('-', '_')}")
+    program = importlib.import_module(f"l3embedding.scripts.{stage.replace('-', '_')}")
     work = (program.generate, program.gather) if stage.startswith("05") else (program.classify,)
-    argv = ["--output-dir", output_dir, "--dataset", "us8k", "--dataset-root", us8k, *words]
+    argv = ["--output-dir", output_dir, "--dataset.name", "us8k", "--dataset-root", us8k, *words]
     assert run_stage(stage, *work, argv=list(map(str, argv))) == 0
     return read_json(output_dir / "done.json")["results"]
 
 
 def _embed_with_vggish(us8k, weights, folder, hop_size):
-    """Stage 05 with a seeded random VGGish, of which there are the convolutions alone."""
-    words = ("--representation", "teacher", "--teacher", "vggish", "--weights-dirs", weights)
-    return _run("05-generate-embedding-samples", folder, us8k, *words, "--embedding-hop-size", hop_size)
+    """Stage 05 with a seeded random VGGish, of which there are only the convolutions."""
+    words = ("--representation", "teacher", "--teacher.name", "vggish", "--teacher.weights-dirs", weights)
+    return _run("05-generate-embedding-samples", folder, us8k, *words, "--dataset.hop-size", hop_size)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def features(us8k, student, tmp_path_factory):
     root, found = tmp_path_factory.mktemp("features"), {}
     for name in ("student", "mfcc", "logmel-cnn"):
         model = ("--model", student) if name == "student" else ()
-        words = ("--representation", name, "--embedding-hop-size", 0.25, *model)
+        words = ("--representation", name, "--dataset.hop-size", 0.25, *model)
         found[name] = root / name, _run("05-generate-embedding-samples", root / name, us8k, *words)
     return found
 
@@ -115,15 +115,15 @@ def test_the_baselines_pass_through_the_same_stages(features):
     ("representation", "settings", "least"),
     [
         ("mfcc", [], 0.9),
-        ("mfcc", ["--fold-classifier", "svm", "--clip-statistics", "statistics"], 0.9),
-        ("mfcc", ["--clip-statistics", "framewise", "--parameter-search"], 0.9),
-        ("student", ["--fold-classifier", "random_forest", "--clip-statistics", "mean_std", "--seed", "3"], 0.3),
-        ("logmel-cnn", ["--classifier-epochs", "4", "--classifier-learning-rate", "0.01"], 0.3),
+        ("mfcc", ["--folds.classifier", "svm", "--folds.clip-statistics", "statistics"], 0.9),
+        ("mfcc", ["--folds.clip-statistics", "framewise", "--folds.parameter-search"], 0.9),
+        ("student", ["--folds.classifier", "random_forest", "--folds.clip-statistics", "mean_std", "--seed", "3"], 0.3),
+        ("logmel-cnn", ["--cnn.epochs", "4", "--cnn.learning-rate", "0.01"], 0.3),
     ],
 )
-def test_each_way_of_judging_ends_with_tables(features, us8k, tmp_path, caplog, representation, settings, least):
+def test_each_classifier_writes_its_tables(features, us8k, tmp_path, caplog, representation, settings, least):
     folder, _ = features[representation]
-    network = ["--representation", representation, "--student", 8, "--student-filters", 2, 2, 4, 8]
+    network = ["--representation", representation, "--student.dim", 8, "--student.filters", 2, 2, 4, 8]
     with caplog.at_level(logging.WARNING):
         results = _run("06-train-classifier", tmp_path / "06", us8k, "--features", folder, *settings, *network)
     assert "gone.wav" in caplog.text and "3-5.wav has no embedding" in caplog.text
@@ -137,14 +137,15 @@ def test_each_way_of_judging_ends_with_tables(features, us8k, tmp_path, caplog, 
     confusion = pd.read_csv(tmp_path / "06" / "confusion.csv", index_col="category")
     assert confusion.to_numpy().sum() == 17
     assert np.trace(confusion.to_numpy()) == right.sum()
-    assert bool(results["parameters"]) == ("--parameter-search" in settings)
+    assert bool(results["parameters"]) == ("--folds.parameter-search" in settings)
 
 
-CNN = ["--representation", "logmel-cnn", "--student", 8, "--student-filters", 2, 2, 4, 8]
-BRIEFLY = ["--classifier-epochs", 3, "--classifier-learning-rate", 0.01]
+CNN = ["--representation", "logmel-cnn", "--student.dim", 8, "--student.filters", 2, 2, 4, 8]
+BRIEFLY = ["--cnn.epochs", 3, "--cnn.learning-rate", 0.01]
+BY_BOTH = ["--cnn.supervision", "both", "--dataset.hop-size", 0.5]
 
 
-def test_a_teacher_teaches_and_is_not_asked_about_a_judged_fold(
+def test_the_teacher_changes_what_is_learned_but_not_from_the_test_fold(
     features, teacher_features, us8k, tmp_path, monkeypatch
 ):
     """Other embeddings of fold 1 change what is learned for the other folds, and nothing for fold 1."""
@@ -158,7 +159,7 @@ def test_a_teacher_teaches_and_is_not_asked_about_a_judged_fold(
     monkeypatch.setattr(CnnClassifier, "predict", _remembering(CnnClassifier.predict, fitted))
     for name, teacher in (("a", teacher_features), ("b", other)):
         inputs = ["--features", features["logmel-cnn"][0], "--teacher-features", teacher]
-        results = _run("06-train-classifier", tmp_path / name, us8k, *inputs, *CNN, *BRIEFLY, "--supervision", "both")
+        results = _run("06-train-classifier", tmp_path / name, us8k, *inputs, *CNN, *BRIEFLY, *BY_BOTH)
     first, second = fitted[:3], fitted[3:]
     np.testing.assert_array_equal(first[0], second[0])
     assert all((a != b).any() for a, b in zip(first[1:], second[1:], strict=True))
@@ -175,12 +176,15 @@ def _remembering(predict, fitted):
     return predict_and_remember
 
 
-def test_a_teacher_whose_frames_are_others_is_refused_by_clip(features, weights, us8k, tmp_path, capsys):
+def test_a_teacher_with_other_frames_is_refused_by_clip(features, weights, us8k, tmp_path, capsys):
     _embed_with_vggish(us8k, weights, tmp_path / "teacher", 0.25)
     program = importlib.import_module("l3embedding.scripts.06_train_classifier")
-    words = ["--output-dir", tmp_path / "06", "--dataset", "us8k", "--dataset-root", us8k, *CNN]
-    words += ["--supervision", "both", "--features", features["logmel-cnn"][0]]
-    for teacher, said in (([], "--teacher-features is missing"), ([tmp_path / "teacher"], "1-1.npz has 2 frames and")):
+    words = ["--output-dir", tmp_path / "06", "--dataset.name", "us8k", "--dataset-root", us8k, *CNN]
+    words += [*BY_BOTH, "--features", features["logmel-cnn"][0]]
+    for teacher, message in (
+        ([], "--teacher-features is missing"),
+        ([tmp_path / "teacher"], "1-1.npz has 2 frames and"),
+    ):
         argv = list(map(str, words + (["--teacher-features", *teacher] if teacher else [])))
         assert run_stage("06-train-classifier", program.classify, argv=argv) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err

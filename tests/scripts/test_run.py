@@ -112,7 +112,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_tables_of_an_undisturbed_o
         (["run", "nowhere.yaml"], "nowhere.yaml cannot be read: No such file"),
         (["run", TINY, "--set", "sample.metod=dpp"], "did you mean 'sample.method'?"),
         (["run", TINY, "--set", "sampling=dpp"], "it is now sample.method"),
-        (["run", TINY, "--output-dir", "/proc/nothing"], "/proc/nothing cannot be made"),
+        (["run", TINY, "--output-dir", "/proc/nothing"], "/proc/nothing cannot be created"),
         (["run", TINY, "--from", "9"], "'9' is no stage; they are 00-extract-teacher-embeddings"),
     ],
 )
@@ -154,4 +154,4 @@ def test_other_reductions_go_through_the_chain(undisturbed, tmp_path, settings, 
     ended = sea("run", TINY, "--output-dir", tmp_path / "run", "--from", "7", *words)
     page = (tmp_path / "run" / "07-report" / "report.html").read_text()
     assert "by t-SNE: a picture" in page
-    assert "was diversity bought?" in page
+    assert "Sampling: volume of the sample" in page

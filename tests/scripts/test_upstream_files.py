@@ -30,7 +30,7 @@ def _run(stage, *flags):
 
 @pytest.fixture
 def park(tmp_path, rng):
-    """A sensor with four recordings of two seconds, a minute apart, and its meter."""
+    """A sensor with four recordings of two seconds, a minute apart, and a sound level meter."""
     folder = tmp_path / "audio" / "park"
     folder.mkdir(parents=True)
     for minute in range(4):
@@ -44,11 +44,11 @@ def park(tmp_path, rng):
 def _extract(folder, *flags):
     return _run(
         "00-extract-teacher-embeddings",
-        *("--audio-root", folder / "audio", "--output-dir", folder / "out", "--stand-in-teacher", *flags),
+        *("--audio-root", folder / "audio", "--output-dir", folder / "out", "--teacher.stand-in", *flags),
     )
 
 
-def test_a_meters_levels_take_the_place_of_the_audios_and_gaps_are_skipped_by_name(park):
+def test_measured_levels_replace_the_audios_and_recordings_in_their_gaps_are_skipped(park):
     assert _extract(park, "--spl-root", park / "spl") == 0
     results = json.loads((park / "out" / "done.json").read_text())["results"]
     # The meter ends after 150 s, before the fourth recording.
@@ -66,13 +66,13 @@ def test_a_meters_levels_take_the_place_of_the_audios_and_gaps_are_skipped_by_na
     np.testing.assert_allclose(levels, expected, atol=0.0051)
 
 
-def test_a_sensor_without_a_series_is_refused_before_work_begins(park, capsys):
+def test_a_sensor_without_levels_is_refused_at_once(park, capsys):
     (park / "spl" / "park.csv").rename(park / "spl" / "other.csv")
     assert _extract(park, "--spl-root", park / "spl") == 2
     assert "has no levels of park" in capsys.readouterr().err
 
 
-def test_a_recording_that_begins_when_another_does_is_skipped_as_a_duplicate(park):
+def test_a_recording_with_the_time_of_another_is_skipped_as_a_duplicate(park):
     folder = park / "audio" / "park"
     (folder / "1500000060-copy.wav").write_bytes((folder / "1500000060.wav").read_bytes())
     assert _extract(park) == 0
@@ -80,7 +80,7 @@ def test_a_recording_that_begins_when_another_does_is_skipped_as_a_duplicate(par
     assert "a duplicate" in skipped["reason"]
 
 
-def test_a_lab_with_the_authors_files_goes_on_with_sampling(tmp_path, rng):
+def test_the_authors_files_can_be_sampled(tmp_path, rng):
     times = 1_500_000_000 + 0.5 * np.arange(200)
     for name in ("features", "index"):
         (tmp_path / name).mkdir()
@@ -105,11 +105,12 @@ def test_a_lab_with_the_authors_files_goes_on_with_sampling(tmp_path, rng):
         np.testing.assert_array_equal(shard["l3_embedding"][:], embedding[:190])
         expected = np.round(level.reshape(-1, 4).mean(axis=1), 2).astype(np.float32)
         np.testing.assert_allclose(shard["spl"][:], expected, atol=1e-4)
-        np.testing.assert_array_equal(
-            shard["relevance"][:], relevance(shard["spl"][:], times[:190], "America/New_York")
-        )
-    flags = ["--audio-dir", tmp_path / "out", "--output-dir", tmp_path / "sample", "--sample-size", 50]
-    assert _run("01-sample-teacher-embeddings", *flags) == 0
+        levels = shard["spl"][:]
+    flags = ["--audio-dir", tmp_path / "out", "--output-dir", tmp_path / "sample", "--sample.size", 50]
+    assert _run("01-sample-teacher-embeddings", *flags, "--recordings.time-zone", "America/New_York") == 0
+    with h5py.File(tmp_path / "sample" / "b8-27.h5") as sample:
+        ranks = relevance(levels, times[:190], "America/New_York")
+        np.testing.assert_array_equal(sample["relevance"][:], ranks[sample["row"][:]])
     results = json.loads((tmp_path / "sample" / "done.json").read_text())["results"]
     assert results["n_sampled"] == 50
     assert results["diagnostics"]["b8-27"]["log_volume"].keys() == {"sample", "random_mean", "random_std"}
@@ -128,7 +129,7 @@ def test_a_sample_does_not_depend_on_how_many_tasks_draw_it(tmp_path):
     for num_tasks in (1, 3):
         out = tmp_path / f"of-{num_tasks}"
         for index in range(num_tasks):
-            flags = ["--audio-dir", tmp_path / "shards", "--output-dir", out, "--sample-size", 40]
+            flags = ["--audio-dir", tmp_path / "shards", "--output-dir", out, "--sample.size", 40]
             assert _run("01-sample-teacher-embeddings", *flags, "--task-index", index, "--num-tasks", num_tasks) == 0
         results = json.loads((out / "done.json").read_text())["results"]
         rows = {}
@@ -137,12 +138,12 @@ def test_a_sample_does_not_depend_on_how_many_tasks_draw_it(tmp_path):
                 rows[sensor] = file["row"][:].tolist()
         drawn.append((rows, results))
     assert drawn[0] == drawn[1]
-    # Taken up, it draws what is missing and no more.
+    # Resumed, it draws only the missing sensor.
     out = tmp_path / "of-1"
     (out / "done.json").unlink()
     (out / "b.h5").unlink()
     kept = (out / "a.h5").stat().st_mtime_ns
-    flags = ["--audio-dir", tmp_path / "shards", "--output-dir", out, "--sample-size", 40]
+    flags = ["--audio-dir", tmp_path / "shards", "--output-dir", out, "--sample.size", 40]
     assert _run("01-sample-teacher-embeddings", *flags) == 0
     assert (out / "a.h5").stat().st_mtime_ns == kept
     assert json.loads((out / "done.json").read_text())["results"] == drawn[0][1]

@@ -1,4 +1,4 @@
-"""The rows: the documented columns in the documented order, and what stands in them."""
+"""The rows: the documented columns in the documented order, and their values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ DOCUMENTED = {
 }
 
 FACTS = {
-    "parameters": {"student": 64, "num_epochs": 300, "batch_size": 64, "learning_rate": 1e-4, "approx_mode": "pca"},
+    "parameters": {
+        "student": {"dim": 64, "asr": 8000, "num_mels": 64, "fmax": None},
+        "distillation": {"epochs": 300, "batch_size": 64, "learning_rate": 1e-4},
+        "reduction": {"mode": "pca"},
+        "random_state": 5,
+    },
     "inputs": {"audio_dir": "/data/audio", "embedding_dir": "/data/reduced"},
     "output_dir": "/out/student",
     "user": "ada",
@@ -59,32 +64,35 @@ def test_latest_is_the_last_epoch_and_best_the_lowest_value():
     assert (row["Best Train Loss"], row["Best Valid Loss"], row["Best Valid MAE"]) == (1.0, 0.4, 0.2)
 
 
-def test_the_configuration_stands_in_the_row_from_the_start():
+def test_the_configuration_is_in_the_row_from_the_start():
     row = row_of(_run())
     assert row["Model Dir"] == "/out/student"
     assert row["Train Data Dir"] == "/data/audio/train"
     assert row["Emb Valid Dir"] == "/data/reduced/validate"
     assert (row["Student Emb Len"], row["# Epochs"], row["Learning Rate"]) == (64, 300, 1e-4)
+    assert (row["Approximation mode"], row["Valid Batch Size"], row["Random State"]) == ("pca", 64, 5)
+    assert row["Model Representation"] == "asr=8000 num_mels=64"
     assert (row["Username"], row["Job ID"], row["Status"], row["Run ID"]) == ("ada", "17", "running", "abc")
     assert row["Latest Epoch"] == row["Best Valid MAE"] == ""
     assert row["Caveats"] == "STAND-IN teacher"
 
 
-def test_a_diverged_epoch_is_said_and_is_not_the_best():
+def test_a_diverged_epoch_is_shown_and_is_not_the_best():
     epochs = ({"epoch": 1, "valid_loss": 2.0}, {"epoch": 2, "valid_loss": "NaN"})
     row = row_of(_run(epochs=epochs))
     assert (row["Latest Valid Loss"], row["Best Valid Loss"]) == ("NaN", 2.0)
 
 
 def test_a_classifier_is_a_row_of_the_downstream_tab_with_its_metrics():
-    facts = {"parameters": {"dataset": "sonyc_ust", "standardize": True, "seed": 3}, "inputs": {"features": "/f"}}
+    parameters = {"dataset": {"name": "sonyc_ust"}, "classifier": {"standardize": True}, "seed": 3}
+    facts = {"parameters": parameters, "inputs": {"features": "/f"}}
     coarse = {"micro_auprc": 0.8, "micro_f1": 0.7, "macro_auprc": 0.6, "class_auprc": {"dog": 0.5}}
     run = _run("06-train-classifier", facts=facts, status="finished", results={"coarse": coarse})
     row = row_of(run)
     assert tab_of(run) is DOWNSTREAM
     assert (row["Micro AUPRC"], row["Micro F1 (@0.5)"], row["Macro AUPRC"]) == (0.8, 0.7, 0.6)
     assert row["Coarse Tag AUPRC"] == '{"dog": 0.5}'
-    assert row["No Standardize"] is False
+    assert (row["No Standardize"], row["Seed"]) == (False, 3)
 
 
 def test_other_stages_have_no_row():
@@ -94,15 +102,15 @@ def test_other_stages_have_no_row():
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "shown"),
     [(None, ""), (3, 3), (0.5, 0.5), (True, True), (float("nan"), "nan"), (float("-inf"), "-inf"), ("=1+1", "=1+1")],
 )
-def test_a_cell_is_a_number_a_text_or_a_truth_value(value, said):
-    assert cell(value) == said
-    assert type(cell(value)) is type(said)
+def test_a_cell_is_a_number_a_text_or_a_truth_value(value, shown):
+    assert cell(value) == shown
+    assert type(cell(value)) is type(shown)
 
 
-def test_a_classifiers_options_stand_under_their_own_headings():
+def test_a_classifiers_options_are_under_their_own_headings():
     options = {
         "Model Type": ("model_type", "framewise"),
         "Sensor Factor": ("sensor_factor", 0.5),
@@ -118,7 +126,8 @@ def test_a_classifiers_options_stand_under_their_own_headings():
         "Target Mode": ("target_mode", "verified"),
         "Optimizer": ("optimizer", "lbfgs"),
     }
-    parameters = {"dataset": "sonyc_ust", "timestamp_features": True} | dict(options.values())
+    classifier = {"timestamp_features": True, **dict(options.values())}
+    parameters = {"dataset": {"name": "sonyc_ust"}, "classifier": classifier}
     facts = {"parameters": parameters, "inputs": {"split_path": "/splits.csv"}}
     results = {"coarse": {"micro_auprc": 0.8}, "fine": {"micro_auprc": 0.7}}
     row = row_of(_run("06-train-classifier", facts=facts, results=results))

@@ -1,7 +1,8 @@
-"""A server of files over HTTP that can cut connections, ignore ranges, and change a file between requests."""
+"""A file server over HTTP that can cut connections, ignore ranges, and change a file between requests."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterator
@@ -12,39 +13,36 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class FileServer:
-    """Serves what is in `files` on a port of this machine.
+    """Serves `files` on a port of this machine.
 
     Attributes
     ----------
     files
         Path to content.
-    versions
-        Path to ETag; by default one that is made of the content.
     honours_range
-        Whether it continues a file, or begins anew.
+        Whether it answers a range request with the range, or with the whole file.
     cuts
-        After how many bytes of the body the next answers are cut, each once; None is not at all.
+        After how many bytes of the body the next answers are cut, each once; None: not at all.
     statuses
-        With which status the next requests are answered instead.
-    says_length, says_version
-        Whether it says how long a file is, and which.
+        Statuses of the next answers, in place of a file.
+    sends_length, sends_version
+        Whether its answers have a Content-Length and an ETag.
     pause_s
-        How long it thinks after each 64 kB.
+        Pause after each 64 kB.
     silence_s
-        How long it thinks before it answers.
+        Pause before each answer.
     requests
-        What was asked: path and Range.
+        Path and Range of each request.
     sent
         Bytes of bodies.
     """
 
     files: dict[str, bytes]
-    versions: dict[str, str] = field(default_factory=dict)
     honours_range: bool = True
     cuts: list[int | None] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
-    says_length: bool = True
-    says_version: bool = True
+    sends_length: bool = True
+    sends_version: bool = True
     pause_s: float = 0.0
     silence_s: float = 0.0
     requests: list[tuple[str, str | None]] = field(default_factory=list)
@@ -80,7 +78,9 @@ class _Handler(BaseHTTPRequestHandler):
         if (content := server.files.get(self.path)) is None:
             self.send_error(404)
             return
-        first = int(asked.removeprefix("bytes=").rstrip("-")) if asked and server.honours_range else 0
+        current = self.headers.get("If-Range", _version(content)) == _version(content)
+        ranged = asked is not None and server.honours_range and current
+        first = int(asked.removeprefix("bytes=").rstrip("-")) if ranged else 0
         if first and first >= len(content):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -98,9 +98,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206 if first else 200)
         if first:
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
-        if server.says_version:
-            self.send_header("ETag", server.versions.get(self.path, f'W/"{hash(content)}"'))
-        if server.says_length:
+        if server.sends_version:
+            self.send_header("ETag", _version(content))
+        if server.sends_length:
             self.send_header("Content-Length", str(len(content) - first))
         self.end_headers()
 
@@ -115,4 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *values: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
+
+
+def _version(content: bytes) -> str:
+    return f'"{hashlib.md5(content).hexdigest()}"'

@@ -1,8 +1,9 @@
-"""A local server that speaks the REST paths of Google Sheets v4, and misbehaves as the service and its users do.
+"""A local server that speaks the REST paths of Google Sheets v4, and misbehaves as the service does.
 
 It keeps spreadsheets in memory, counts requests against a quota, refuses what the service refuses, and on
-demand answers 429, 500 or 503, hangs, resets connections, loses replies after the work was done, sorts
-rows and inserts columns. It was written from the API's documentation, not from this project's client.
+demand answers 429, 500 or 503, hangs, resets connections and loses replies after the work was done. Tests
+sort its rows and insert columns as people do. It was written from the API's documentation, not from this
+project's client.
 """
 
 from __future__ import annotations
@@ -68,14 +69,12 @@ class Refusal(Exception):
 
 @dataclass
 class Faults:
-    """What goes wrong, as shares of the requests."""
+    """What goes wrong, as fractions of the requests."""
 
     error: float = 0.0
     hang: float = 0.0
     reset: float = 0.0
     lost_reply: float = 0.0
-    sort_rows: float = 0.0
-    insert_column: float = 0.0
     hang_s: float = 1.0
 
 
@@ -172,7 +171,6 @@ class SheetsServer:
         """Do a request; returns the answer, or raises a `Refusal`."""
         with self.lock:
             self._count("read" if method == "GET" else "write")
-            self._disturb()
             match = re.fullmatch(r"/v4/spreadsheets/([^/:]+)(.*)", path)
             if not match or match.group(1) != self.gsheet_id:
                 raise Refusal(404, "Requested entity was not found.")
@@ -190,14 +188,6 @@ class SheetsServer:
             raise Refusal(429, f"Quota exceeded for quota metric '{kind} requests' per minute per user")
         recent.append(now)
         self.requests.append((now, kind))
-
-    def _disturb(self) -> None:
-        for title, tab in self.tabs.items():
-            if len(tab.values) > 1:
-                if self.random.random() < self.faults.sort_rows:
-                    self.sort_rows(title)
-                if self.random.random() < self.faults.insert_column:
-                    self.insert_column(title)
 
     def _route(self, method: str, rest: str, query: dict[str, list[str]], body: Any) -> Any:
         if rest == "" and method == "GET":

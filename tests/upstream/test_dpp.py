@@ -24,7 +24,7 @@ DRAWS = 4000
 
 
 @pytest.mark.parametrize(("d", "k", "ridge"), [(3, 3, 0.0), (5, 2, 0.0), (3, 3, 0.3), (2, 4, 0.05), (9, 3, 0.0)])
-def test_every_subset_is_drawn_as_often_as_its_determinant_says(rng, d, k, ridge):
+def test_every_subset_is_drawn_in_proportion_to_its_determinant(rng, d, k, ridge):
     features = rng.normal(size=(7, d)) * rng.uniform(0.3, 2, (7, 1))
     matrix = features @ features.T + ridge * np.eye(7)
     subsets = list(combinations(range(7), k))
@@ -58,10 +58,10 @@ def test_duplicates_are_never_drawn_together(rng):
         assert len(set((sample_k_dpp(kernel, 4, rng) // 3).tolist())) == 4
 
 
-def test_more_items_than_the_rank_are_refused_with_the_reason_or_served_by_the_ridge(rng):
+def test_more_items_than_the_rank_are_refused_unless_there_is_a_ridge(rng):
     kernel = LowRankKernel.from_features(rng.normal(size=(20, 3)).astype(np.float32))
     assert kernel.rank == 3
-    with pytest.raises(InputError, match="span 3 dimensions, so no 4 of them have a volume"):
+    with pytest.raises(InputError, match="span 3 dimensions, so no 4 of them span a volume"):
         sample_k_dpp(kernel, 4, rng)
     assert len(sample_k_dpp(kernel, 4, rng, ridge=1e-3)) == 4
     assert sample_k_dpp(kernel, 20, rng, ridge=1e-3).tolist() == list(range(20))
@@ -128,7 +128,7 @@ def test_the_greedy_set_grows_by_the_item_that_adds_most(seed, n, d, ridge):
     assert greedy_map(features, k, ridge=ridge).tolist() == sorted(expected)
 
 
-def test_a_greedy_set_beyond_the_rank_is_refused_or_served_by_the_ridge(rng):
+def test_a_greedy_set_beyond_the_rank_is_refused_unless_there_is_a_ridge(rng):
     features = rng.normal(size=(10, 2))
     with pytest.raises(InputError, match="No more than 2 of the 10 items"):
         greedy_map(features, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from l3embedding.settings import SampleSettings
 from l3embedding.upstream.diagnostics import diagnose
-from l3embedding.upstream.sampling import DppSettings, calendar_groups, draw_sample, share_out
+from l3embedding.upstream.sampling import DRAWS, SAMPLINGS, calendar_groups, draw_sample, share_out
+from l3embedding.utils.errors import InputError
 
 
 @given(st.integers(0, 200), st.lists(st.integers(0, 60), max_size=12))
@@ -21,7 +24,7 @@ def test_shares_add_up_and_are_as_equal_as_sizes_allow(total, sizes):
     assert all(0 <= share <= size for share, size in zip(shares, sizes, strict=True))
     for share, size in zip(shares, sizes, strict=True):
         if share < size:
-            assert share >= max(shares) - 1, "whoever has more to give gives as much as any"
+            assert share >= max(shares) - 1, "a group that has more contributes as much as any other"
 
 
 def _at(*when):
@@ -44,11 +47,11 @@ def test_weeks_begin_on_monday_and_months_on_the_first():
 
 def _draw(embeddings, relevance, sampling, size, rng, groups=None):
     groups = groups or [np.arange(len(embeddings))]
-    return draw_sample(lambda rows: embeddings[rows], relevance, groups, sampling, size, rng)
+    return draw_sample(lambda rows: embeddings[rows], relevance, groups, SampleSettings(method=sampling), size, rng)
 
 
 @pytest.mark.parametrize("sampling", ["random", "spl", "dpp_div", "dpp"])
-def test_a_sample_has_the_size_asked_for_and_no_frame_twice(rng, sampling):
+def test_a_sample_has_the_requested_size_and_no_frame_twice(rng, sampling):
     embeddings = rng.normal(size=(100, 8)).astype(np.float32)
     relevance = rng.uniform(0.01, 1, 100).astype(np.float32)
     groups = [np.arange(0, 90), np.arange(90, 97), np.arange(97, 100)]
@@ -71,7 +74,7 @@ def _clusters(rng):
     return np.concatenate([hum, np.eye(8)[1:6]]).astype(np.float32)
 
 
-def test_diversity_finds_what_is_rare(rng):
+def test_diversity_finds_rare_frames(rng):
     embeddings, flat = _clusters(rng), np.ones(100, np.float32)
     rare = {
         sampling: np.mean([(_draw(embeddings, flat, sampling, 6, rng) >= 95).sum() for _ in range(50)])
@@ -81,7 +84,7 @@ def test_diversity_finds_what_is_rare(rng):
     assert rare["dpp_div"] > 4
 
 
-def test_relevance_finds_what_is_loud(rng):
+def test_relevance_finds_loud_frames(rng):
     embeddings = rng.normal(size=(200, 32)).astype(np.float32)
     relevance = np.linspace(0.005, 1, 200).astype(np.float32)
     mean = {
@@ -94,17 +97,17 @@ def test_relevance_finds_what_is_loud(rng):
     assert mean["dpp"] > 0.6
 
 
-def test_a_share_above_the_rank_is_drawn_with_a_ridge_and_said(rng, caplog):
+def test_a_share_above_the_rank_is_drawn_with_a_ridge_which_is_logged(rng, caplog):
     caplog.set_level("INFO")
     embeddings = np.concatenate([rng.normal(size=(50, 3)), np.zeros((10, 3))]).astype(np.float32)
     rows = _draw(embeddings, np.ones(60, np.float32), "dpp", 20, rng)
     assert len(rows) == 20
-    assert "exceeds the rank of the embeddings, 3" in caplog.text
+    assert "more than the rank of the embeddings, 3" in caplog.text
 
 
 @pytest.mark.parametrize("kernel", ["unit", "paper"])
-@pytest.mark.parametrize("method", ["exact", "mcmc", "map"])
-def test_every_kernel_and_method_gives_the_size_asked_for_even_beyond_the_rank(rng, kernel, method):
+@pytest.mark.parametrize("draw", ["exact", "mcmc", "map"])
+def test_every_kernel_and_draw_gives_the_requested_size_even_beyond_the_rank(rng, kernel, draw):
     embeddings = rng.normal(size=(60, 5)).astype(np.float32)
     relevance = rng.uniform(0.1, 1, 60).astype(np.float32)
     for size in (4, 30):
@@ -112,10 +115,9 @@ def test_every_kernel_and_method_gives_the_size_asked_for_even_beyond_the_rank(r
             lambda rows: embeddings[rows],
             relevance,
             [np.arange(60)],
-            "dpp",
+            SampleSettings(kernel=kernel, draw=draw),
             size,
             rng,
-            DppSettings(kernel, method, steps=3),
         )
         assert len(set(rows.tolist())) == size
 
@@ -127,20 +129,32 @@ def _clumped(rng):
     return centres[kinds] + rng.normal(0, 0.02, (2000, 8)).astype(np.float32)
 
 
-def test_the_diagnostics_show_that_diversity_was_bought_and_that_the_authors_chain_buys_little(rng):
+def test_the_diagnostics_show_that_exact_draws_are_diverse_and_the_authors_chain_hardly_is(rng):
     embeddings, relevance = _clumped(rng), rng.uniform(0, 1, 2000).astype(np.float32)
 
-    def judge(sampling, dpp):
-        rows = draw_sample(lambda rows: embeddings[rows], relevance, [np.arange(2000)], sampling, 8, rng, dpp)
+    def diagnosed(**settings):
+        sample = SampleSettings(**settings)
+        rows = draw_sample(lambda rows: embeddings[rows], relevance, [np.arange(2000)], sample, 8, rng)
         return diagnose(embeddings, relevance, embeddings[rows], relevance[rows], rng)
 
-    exact, chain = judge("dpp_div", DppSettings()), judge("dpp_div", DppSettings("paper", "mcmc"))
+    exact, chain = diagnosed(method="dpp_div"), diagnosed(method="dpp_div", kernel="paper", draw="mcmc")
     volume = exact["log_volume"]
     assert volume["sample"] > volume["random_mean"] + 3 * volume["random_std"]
     assert exact["coverage"]["sample"] > exact["coverage"]["random_mean"]
     assert chain["log_volume"]["sample"] < volume["sample"] - 3 * volume["random_std"]
-    loud = judge("spl", DppSettings())["mean_relevance"]
-    assert loud["sample"] > 0.5
+    assert diagnosed(method="spl")["mean_relevance"]["sample"] > 0.5
+
+
+def test_the_registries_hold_the_words_of_the_settings():
+    for registry, setting in ((SAMPLINGS, "method"), (DRAWS, "draw")):
+        assert registry.keys() == set(typing.get_args(SampleSettings.model_fields[setting].annotation))
+
+
+@pytest.mark.parametrize("setting", ["method", "draw", "kernel"])
+def test_an_unknown_word_is_refused_with_the_known_ones(rng, setting):
+    settings = SampleSettings().model_copy(update={setting: "magic"})
+    with pytest.raises(InputError, match=f"sample.{setting} 'magic' is not one of "):
+        draw_sample(lambda rows: np.ones((len(rows), 3), np.float32), np.ones(9), [np.arange(9)], settings, 2, rng)
 
 
 def test_a_random_sample_is_diagnosed_as_one(rng):
@@ -150,7 +164,7 @@ def test_a_random_sample_is_diagnosed_as_one(rng):
         assert abs(values["sample"] - values["random_mean"]) < 6 * values["random_std"], name
 
 
-def test_constant_loudness_makes_relevance_no_preference(rng):
+def test_frames_of_equal_level_are_equally_relevant(rng):
     from l3embedding.data.loudness import relevance
 
     ranks = relevance(np.full(100, 55.0, np.float32), np.arange(100.0))

@@ -13,7 +13,7 @@ from l3embedding.utils.errors import InputError
 from tests.conftest import REPOSITORY
 
 
-def test_distances_are_those_of_the_globe():
+def test_distances_are_great_circles():
     latitude, longitude = (
         np.array([40.7128, 51.5074, -33.8688, 0.0, 0.0]),
         np.array([-74.006, -0.1278, 151.2093, 0.0, 180.0]),
@@ -25,8 +25,8 @@ def test_distances_are_those_of_the_globe():
     np.testing.assert_array_equal(distance, distance.T)
 
 
-def test_chosen_sensors_lie_farther_apart_than_random_ones(rng):
-    """Most sensors stand on one square; the chosen ones do not."""
+def test_selected_sensors_are_farther_apart_than_random_ones(rng):
+    """Most sensors are in one square; the selected ones are not."""
     latitude = np.concatenate([40.73 + rng.normal(0, 1e-4, 60), 40.6 + rng.uniform(0, 0.3, 12)])
     longitude = np.concatenate([-73.99 + rng.normal(0, 1e-4, 60), -74.1 + rng.uniform(0, 0.3, 12)])
     distance = haversine_km(latitude, longitude) + np.diag(np.full(72, np.inf))
@@ -39,7 +39,7 @@ def test_chosen_sensors_lie_farther_apart_than_random_ones(rng):
     assert ours > 2 * random
 
 
-def test_what_cannot_be_chosen_is_refused(rng):
+def test_invalid_selections_are_refused(rng):
     with pytest.raises(InputError, match="3 sensors cannot be chosen among 2 places"):
         select_sensors(np.array([1.0, 2.0, 1.0]), np.array([1.0, 2.0, 1.0]), 3, rng)
     with pytest.raises(InputError, match="must be degrees"):

@@ -1,4 +1,4 @@
-"""Archives of others: unpacked, taken up, refused where they would do harm."""
+"""Archives: unpacked, resumed, refused where they would do harm."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def _pack(path, files=FILES, links=()):
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
-def test_files_are_unpacked_without_the_folder_that_all_lie_in(tmp_path, name):
+def test_files_are_unpacked_without_the_top_folder(tmp_path, name):
     extract(_pack(tmp_path / name), tmp_path / "out", "top")
     found = {str(path.relative_to(tmp_path / "out")): path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
     assert found == {each.removeprefix("top/"): content for each, content in FILES.items()}
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
-def test_what_is_there_is_left_alone_and_what_was_cut_is_made_whole(tmp_path, name):
+def test_whole_files_are_left_alone_and_partial_ones_replaced(tmp_path, name):
     archive, audio = _pack(tmp_path / name), tmp_path / "out" / "top" / "audio"
     extract(archive, tmp_path / "out")
     before = (audio / "a.wav").stat().st_mtime_ns
@@ -72,7 +72,7 @@ def test_a_link_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
-def test_a_damaged_archive_is_named(tmp_path, name):
+def test_the_error_names_a_damaged_archive(tmp_path, name):
     archive = _pack(tmp_path / name)
     archive.write_bytes(archive.read_bytes()[:-60])
     with pytest.raises(InputError, match=f"{name} is damaged"):

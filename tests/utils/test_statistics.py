@@ -9,7 +9,7 @@ from scipy import stats
 from l3embedding.utils.statistics import N_STATISTICS, summary_statistics
 
 
-def test_each_statistic_is_that_of_scipy_and_numpy(rng):
+def test_each_statistic_equals_scipys_and_numpys(rng):
     x = rng.gamma(2, size=(50, 3))
     found = summary_statistics(x).reshape(N_STATISTICS, 3)
     first, second = x[1:] - x[:-1], x[2:] - 2 * x[1:-1] + x[:-2]
@@ -19,7 +19,7 @@ def test_each_statistic_is_that_of_scipy_and_numpy(rng):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_what_does_not_exist_is_nought(n):
+def test_undefined_statistics_are_zero(n):
     found = summary_statistics(np.full((n, 2), 7.0)).reshape(N_STATISTICS, 2)
     np.testing.assert_array_equal(found[:4], 7)
     np.testing.assert_array_equal(found[4:], 0)

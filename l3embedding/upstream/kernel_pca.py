@@ -1,4 +1,6 @@
-"""Kernel PCA as the reduction phi: the principal components of a feature space that the kernel implies.
+"""Kernel PCA as the reduction phi: the principal components of the feature space that a kernel implies.
+
+Unlike linear PCA, phi keeps the whole sample.
 
 References
 ----------
@@ -11,7 +13,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import h5py
 import numpy as np
@@ -19,17 +20,18 @@ from numpy.typing import NDArray
 from sklearn.decomposition import KernelPCA
 from sklearn.metrics.pairwise import pairwise_kernels
 
+from l3embedding.upstream.reduction import check_dimension, save_arrays, standardization
 from l3embedding.utils.errors import InputError
-from l3embedding.utils.files import atomic_path
 
 _ROWS = 4096
-"""Embeddings that are compared with the sample at once."""
+"""Embeddings that are transformed at once, which bounds the matrix of their similarities to the sample."""
+_ARRAYS = ("mean", "scale", "landmarks", "projection", "kernel_means")
 _MATRICES = 3
-"""Copies of the kernel matrix that the fit holds."""
+"""Copies of the kernel matrix that scikit-learn holds while it fits."""
 
 
 @dataclass(frozen=True)
-class KernelReduction:
+class KernelPhi:
     """phi(x) = (k(z, landmarks) - centring) projected onto the components, z = (x - mean) / scale.
 
     Attributes
@@ -37,7 +39,7 @@ class KernelReduction:
     kernel
         poly (degree 3, offset 1) or rbf, with gamma 1 / D.
     mean, scale
-        Of the sample, float64 `[D]`; the scale of a constant feature is 1.
+        Of each feature of the sample, float64 `[D]`; the scale of a constant feature is 1.
     landmarks
         The standardised sample, float32 `[N, D]`.
     projection
@@ -65,28 +67,23 @@ class KernelReduction:
 
     @property
     def key(self) -> str:
-        """Name of the dataset of reduced embeddings, as the authors' files have it."""
+        """Name of the dataset of reduced embeddings, as in the authors' files."""
         return f"pca_ndata={self.n_samples}_emb={self.embedding_size}_kernel={self.kernel}"
 
-    def transform(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Reduce embeddings `[n, D]` to float32 `[n, d]`.
+    @property
+    def explained_variance_ratio(self) -> None:
+        """Not defined: the kernel's feature space may have infinitely many dimensions."""
+        return None
 
-        Raises
-        ------
-        InputError
-            They have another dimension than the sample had.
-        """
-        if embeddings.shape[1] != len(self.mean):
-            raise InputError(f"phi takes embeddings of {len(self.mean)} dimensions, not {embeddings.shape[1]}.")
+    def transform(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Reduce embeddings `[n, D]` to float32 `[n, d]`."""
+        check_dimension(embeddings, len(self.mean))
         parts = [self._reduce(embeddings[start : start + _ROWS]) for start in range(0, len(embeddings), _ROWS)]
         return np.concatenate(parts) if parts else np.empty((0, self.embedding_size), np.float32)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the arrays to an HDF5 file, whole or not at all."""
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-            file.attrs["kernel"] = self.kernel
-            for name in ("mean", "scale", "landmarks", "projection", "kernel_means"):
-                file[name] = getattr(self, name)
+        """Write it to an HDF5 file, whole or not at all."""
+        save_arrays(path, "pca", {name: getattr(self, name) for name in _ARRAYS}, kernel=self.kernel)
 
     def _reduce(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
         standardized = (embeddings - self.mean) / self.scale
@@ -95,21 +92,8 @@ class KernelReduction:
         return (centred @ self.projection).astype(np.float32)
 
 
-def fit_kernel_pca(
-    chunks: Iterable[NDArray[np.floating]], n_components: int, kernel: Literal["poly", "rbf"], random_state: int
-) -> KernelReduction:
-    """Fit standardisation and kernel PCA.
-
-    Parameters
-    ----------
-    chunks
-        Embeddings `[n_i, D]`.
-    n_components
-        The student's dimension d.
-    kernel
-        See `KernelReduction`.
-    random_state
-        Seed of the eigensolver's start.
+def fit_kernel_pca(chunks: Iterable[NDArray[np.floating]], dim: int, kernel: str, random_state: int) -> KernelPhi:
+    """Fit standardisation and kernel PCA to chunks `[n_i, D]`; the seed is that of the eigensolver's start.
 
     Raises
     ------
@@ -124,20 +108,17 @@ def fit_kernel_pca(
         fitting = int((available / (_MATRICES * 8)) ** 0.5)
         raise InputError(
             f"Kernel PCA of {n} embeddings needs {needed / 1e9:.1f} GB, and {available / 1e9:.1f} GB are free: "
-            f"take a sample_size of {fitting} at most, or pca_kernel: linear, which takes any number."
+            f"set sample.size to at most {fitting}, or reduction.kernel: linear, which takes any number."
         )
-    if n <= n_components:
-        raise InputError(f"PCA to {n_components} dimensions needs more than {n_components} embeddings; it got {n}.")
-    if not np.isfinite(sample).all():
-        raise InputError("The sample holds an embedding that is not finite; draw it anew.")
-    mean, spread = sample.mean(axis=0, dtype=np.float64), sample.std(axis=0, dtype=np.float64)
-    scale = np.where(spread > 0, spread, 1.0)
+    if n <= dim:
+        raise InputError(f"PCA to {dim} dimensions needs more than {dim} embeddings; it got {n}.")
+    mean, scale = standardization(sample)
     landmarks = ((sample - mean) / scale).astype(np.float32)
-    fitted = KernelPCA(n_components, kernel=kernel, eigen_solver="auto", random_state=random_state)
+    fitted = KernelPCA(dim, kernel=kernel, eigen_solver="auto", random_state=random_state)
     fitted.fit(landmarks.astype(np.float64))
-    if (rank := int((fitted.eigenvalues_ > fitted.eigenvalues_[0] * 1e-12).sum())) < n_components:
-        raise InputError(f"The sample varies in {rank} directions only, not in {n_components}; sample more.")
-    return KernelReduction(
+    if (rank := int((fitted.eigenvalues_ > fitted.eigenvalues_[0] * 1e-12).sum())) < dim:
+        raise InputError(f"The sample varies in {rank} directions only, not in {dim}; sample more.")
+    return KernelPhi(
         kernel=kernel,
         mean=mean,
         scale=scale,
@@ -147,7 +128,6 @@ def fit_kernel_pca(
     )
 
 
-def read_kernel_pca(file: h5py.File) -> KernelReduction:
-    """Read what `KernelReduction.save` wrote."""
-    arrays = {name: file[name][:] for name in ("mean", "scale", "landmarks", "projection", "kernel_means")}
-    return KernelReduction(kernel=str(file.attrs["kernel"]), **arrays)
+def read_kernel_pca(file: h5py.File) -> KernelPhi:
+    """Read what `KernelPhi.save` wrote."""
+    return KernelPhi(str(file.attrs["kernel"]), **{name: file[name][:] for name in _ARRAYS})

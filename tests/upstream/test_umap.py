@@ -1,4 +1,4 @@
-"""UMAP as phi: it keeps neighbourhoods, ends the same for a seed, and is loaded only when that is allowed."""
+"""UMAP as phi: it preserves neighbourhoods, is reproducible, and is loaded only when that is allowed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from l3embedding.upstream.reduction import load_reduction
-from l3embedding.upstream.umap_reduction import UmapSettings, fit_umap
+from l3embedding.settings import ReductionSettings
+from l3embedding.upstream.reduction import fit_reduction, load_reduction
 from l3embedding.utils.errors import InputError
 
-SETTINGS = UmapSettings(n_neighbors=8, min_dist=0.1, metric="euclidean")
+SETTINGS = ReductionSettings(mode="umap", n_neighbors=8)
 
 
 @pytest.fixture(scope="module")
 def clusters():
-    """Six clouds on a plane within twelve dimensions, and which cloud each point is of."""
+    """Six clusters on a plane within twelve dimensions, and their labels."""
     rng = np.random.default_rng(3)
     labels = np.repeat(np.arange(6), 30)
     centres = rng.normal(0, 20, (6, 2))
@@ -26,10 +26,10 @@ def clusters():
 
 @pytest.fixture(scope="module")
 def reduction(clusters):
-    return fit_umap(np.split(clusters[0], 3), 3, SETTINGS, random_state=0)
+    return fit_reduction(np.split(clusters[0], 3), 3, SETTINGS, random_state=0)
 
 
-def test_it_keeps_neighbourhoods_and_places_new_embeddings_in_theirs(clusters, reduction):
+def test_it_preserves_neighbourhoods_also_of_new_embeddings(clusters, reduction):
     embeddings, labels = clusters
     reduced = reduction.transform(embeddings)
     assert reduced.shape == (180, 3)
@@ -42,14 +42,14 @@ def test_it_keeps_neighbourhoods_and_places_new_embeddings_in_theirs(clusters, r
 
 
 def test_a_seed_decides_the_result(clusters, reduction):
-    again = fit_umap([clusters[0]], 3, SETTINGS, random_state=0)
+    again = fit_reduction([clusters[0]], 3, SETTINGS, random_state=0)
     np.testing.assert_array_equal(again.estimator.embedding_, reduction.estimator.embedding_)
 
 
 def test_a_saved_umap_is_loaded_only_when_that_is_allowed_and_only_undamaged(clusters, reduction, tmp_path):
     path = tmp_path / "phi.h5"
     reduction.save(path)
-    with pytest.raises(InputError, match="say so: allow_pickle"):
+    with pytest.raises(InputError, match="set reduction.allow_pickle"):
         load_reduction(path)
     loaded = load_reduction(path, allow_pickle=True)
     assert loaded.key == "umap_ndata=180_emb=3_k=8_metric=euclidean_dist=0.1"
@@ -62,6 +62,6 @@ def test_a_saved_umap_is_loaded_only_when_that_is_allowed_and_only_undamaged(clu
 
 def test_too_few_embeddings_and_bad_ones_are_refused_before_the_fit():
     with pytest.raises(InputError, match="needs 12 embeddings at least; it got 9"):
-        fit_umap([np.zeros((9, 20), np.float32)], 10, SETTINGS, 0)
+        fit_reduction([np.zeros((9, 20), np.float32)], 10, SETTINGS, 0)
     with pytest.raises(InputError, match="not finite"):
-        fit_umap([np.full((50, 20), np.nan, np.float32)], 10, SETTINGS, 0)
+        fit_reduction([np.full((50, 20), np.nan, np.float32)], 10, SETTINGS, 0)

@@ -9,7 +9,7 @@ import pytest
 from sklearn.decomposition import KernelPCA
 from sklearn.preprocessing import StandardScaler
 
-from l3embedding.upstream.kernel_reduction import fit_kernel_pca
+from l3embedding.upstream.kernel_pca import fit_kernel_pca
 from l3embedding.upstream.reduction import load_reduction
 from l3embedding.utils.errors import InputError
 
@@ -20,7 +20,7 @@ def embeddings(rng):
 
 
 @pytest.mark.parametrize("kernel", ["poly", "rbf"])
-def test_it_is_scikit_learns_up_to_the_sign_on_new_embeddings_too(embeddings, kernel, tmp_path):
+def test_it_equals_scikit_learns_up_to_the_sign_on_new_embeddings_too(embeddings, kernel, tmp_path):
     fitted, new = embeddings[:100], embeddings[100:]
     reduction = fit_kernel_pca(np.split(fitted, 4), 5, kernel, random_state=0)
     scaler = StandardScaler().fit(fitted.astype(float))
@@ -34,9 +34,9 @@ def test_it_is_scikit_learns_up_to_the_sign_on_new_embeddings_too(embeddings, ke
     np.testing.assert_array_equal(loaded.transform(new), reduction.transform(new))
 
 
-def test_a_sample_whose_kernel_does_not_fit_is_refused_with_the_memory_and_what_fits(embeddings, monkeypatch):
+def test_a_kernel_matrix_beyond_memory_is_refused_with_the_size_that_fits(embeddings, monkeypatch):
     monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 1, "SC_AVPHYS_PAGES": 100_000}[name])
-    with pytest.raises(InputError, match=r"needs 0.0 GB, and 0.0 GB are free: take a sample_size of 64 at most"):
+    with pytest.raises(InputError, match=r"needs 0.0 GB, and 0.0 GB are free: set sample.size to at most 64"):
         fit_kernel_pca([embeddings], 5, "rbf", 0)
 
 

@@ -1,0 +1,1 @@
+"""The modes of reduction, one module each; see `l3embedding.upstream.reduction`."""
