@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import h5py
@@ -158,36 +158,34 @@ class _TorchShards:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.names = sorted(path.name for path in (folder / "audio").iterdir())
-        self.files: dict[str, tuple[h5py.Dataset, h5py.Dataset]] = {}
 
     def __len__(self) -> int:
         return FRAMES
 
+    @cached_property
+    def files(self) -> list[tuple[h5py.Dataset, h5py.Dataset]]:
+        """Audio and embeddings of each shard; each worker opens its own."""
+        return [
+            (h5py.File(path)["audio"], h5py.File(self.folder / "embedding" / path.name)["pca"])
+            for path in sorted((self.folder / "audio").iterdir())
+        ]
+
+    @cached_property
+    def bank(self) -> object:
+        import torch
+        from librosa.filters import mel
+
+        torch.set_num_threads(1)
+        return torch.from_numpy(mel(sr=RATE, n_fft=1024, n_mels=64, htk=True))
+
     def __getitem__(self, index: int) -> tuple[object, object]:
         import torch
 
-        audio, embedding = self._open(self.names[index // (FRAMES // SHARDS)])
-        row = index % (FRAMES // SHARDS)
+        (audio, embedding), row = self.files[index // (FRAMES // SHARDS)], index % (FRAMES // SHARDS)
         samples = torch.from_numpy(audio[row].astype(np.float32) / 32768)
-        power = torch.stft(samples, 1024, 160, window=self.window, return_complex=True).abs()[:, :50] ** 2
+        power = torch.stft(samples, 1024, 160, window=torch.hann_window(1024), return_complex=True).abs()[:, :50] ** 2
         decibels = 10 * torch.log10(torch.clamp(torch.sqrt(self.bank @ power), min=1e-10))
         return torch.clamp(decibels - decibels.max(), min=-80)[None], torch.from_numpy(embedding[row])
-
-    def _open(self, name: str) -> tuple[h5py.Dataset, h5py.Dataset]:
-        if not self.files:
-            import torch
-            from librosa.filters import mel
-
-            torch.set_num_threads(1)
-            self.window = torch.hann_window(1024)
-            self.bank = torch.from_numpy(mel(sr=RATE, n_fft=1024, n_mels=64, htk=True))
-        if name not in self.files:
-            self.files[name] = (
-                h5py.File(self.folder / "audio" / name)["audio"],
-                h5py.File(self.folder / "embedding" / name)["pca"],
-            )
-        return self.files[name]
 
 
 def _torch_network():

@@ -45,7 +45,7 @@ Step = Callable[[Arrays, Arrays], Row]
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What the caller of a training takes part in.
+    """Functions that a training calls, and the file of its state.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Pass:
     step
         Trains or evaluates on a batch.
     threads
-        How many gather batches while the step computes.
+        Threads that gather batches while the step computes.
     """
 
     rows: Sequence[NDArray[np.int64]]
@@ -102,7 +102,7 @@ def on_batch(step: Callable[..., Any]) -> Step:
 
 @dataclass
 class TrainingState:
-    """How far a training has come, beside the variables of its model.
+    """How far a training has come, apart from the variables of its model.
 
     Attributes
     ----------
@@ -243,17 +243,17 @@ class Training:
     state
         From `TrainingState.restore`.
     stopping
-        When it ends.
+        When training ends and the learning rate is lowered.
     callbacks
         The caller's.
     validation
-        What the model is evaluated on after each epoch; without it, the loss of training decides.
+        What the model is evaluated on after each epoch; without it, early stopping uses the training loss.
     keep
         Called with each row of the history before the state is saved: keeps the best model, logs.
     save_s
         Least time between two saved states, s.
     timed
-        Whether rows have the learning rate, samples per second and seconds, which differ from run to run.
+        Whether rows of the history also have the learning rate, samples per second and seconds.
     """
 
     model: keras.Model
@@ -266,7 +266,7 @@ class Training:
     timed: bool = False
 
     def run(self, batches: Callable[[int], Pass]) -> None:
-        """Train until it is over or is to stop; `batches` makes the pass of an epoch, counted from 0."""
+        """Train until the end or until asked to stop; `batches` makes the pass of an epoch, counted from 0."""
         state, saved = self.state, time.monotonic()
         while not self.stopping.is_over(state):
             epoch, started, resumed = len(state.history), time.monotonic(), len(state.logs)
@@ -289,12 +289,12 @@ class Training:
                 saved = time.monotonic()
 
     def save(self) -> None:
-        """Save the state, where the caller wants it."""
+        """Save the state, if the caller has named a file for it."""
         if self.callbacks.checkpoint:
             self.state.save(self.callbacks.checkpoint, self.model)
 
     def validate(self) -> Row | None:
-        """Evaluate the model; None if training is to stop."""
+        """Evaluate the model; returns None if asked to stop."""
         return self._go_through(self.validation, [], "validation") if self.validation else {}
 
     def end_epoch(self, train: Row, valid: Row, timing: Row) -> None:
@@ -321,7 +321,7 @@ class Training:
         self.callbacks.on_epoch(state.history[-1])
 
     def _go_through(self, batches: Pass, logs: list[Row], title: str) -> Row | None:
-        """Take a step on each batch that has no log yet; returns the mean over samples, or None if it is to stop."""
+        """Take a step on each batch that has no log yet; returns the mean over samples, or None if asked to stop."""
         # With `disable=None` there is a bar on a terminal only, and with `delay` none for short epochs.
         with tqdm(
             total=len(batches.rows), initial=len(logs), desc=title, unit=" batches", leave=False, disable=None, delay=1

@@ -76,10 +76,24 @@ class Devices:
             network.optimizer.build(network.trainable_variables)
             inputs = [np.zeros((self.count, *each.shape[1:]), np.float32) for each in (network.input, network.output)]
             _run_replicas(self.strategy, network.test_step, network)(*inputs)
-        return (
-            _run_replicas(self.strategy, network.train_step, network),
-            _run_replicas(self.strategy, network.test_step, network),
-        )
+        train, test = (_run_replicas(self.strategy, step, network) for step in (network.train_step, network.test_step))
+        trained = True
+
+        def train_step(images: Arrays, targets: Arrays) -> Row:
+            nonlocal trained
+            trained = True
+            return train(images, targets)
+
+        def test_step(images: Arrays, targets: Arrays) -> Row:
+            nonlocal trained
+            if trained:
+                # Each device has moving averages of its own; a saved network has their mean, so evaluate that one.
+                for variable in network.non_trainable_variables:
+                    variable.assign(keras.ops.convert_to_numpy(variable))
+            trained = False
+            return test(images, targets)
+
+        return train_step, test_step
 
 
 ONE_DEVICE = Devices()

@@ -102,23 +102,17 @@ class ShardImages:
         return keras.ops.convert_to_numpy(self._front_end(np.ascontiguousarray(np.concatenate(parts))))
 
     @cached_property
-    def _audio(self) -> list[NDArray[np.int16]]:
-        return [map_dataset(shard.audio, "audio") for shard in self._shards]
-
-    @cached_property
-    def _rates(self) -> list[int]:
-        return [
-            int(read_attributes(shard.audio).get("sample_rate") or audio.shape[1])
-            for shard, audio in zip(self._shards, self._audio, strict=True)
-        ]
+    def _audio(self) -> list[tuple[NDArray[np.int16], int]]:
+        """Audio and rate of each shard; without an attribute, a frame of one second gives the rate."""
+        maps = [map_dataset(shard.audio, "audio") for shard in self._shards]
+        rates = [read_attributes(shard.audio).get("sample_rate") for shard in self._shards]
+        return [(audio, int(rate or audio.shape[1])) for audio, rate in zip(maps, rates, strict=True)]
 
     def _audio_of(self, index: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        start = self._ends[index] - self._shards[index].rows
-        audio = from_int16(self._audio[index][rows - start])
-        if self._rates[index] == self._representation.sample_rate:
-            return audio
+        (stored, rate), wanted = self._audio[index], self._representation.sample_rate
+        audio = from_int16(stored[rows - (self._ends[index] - self._shards[index].rows)])
         # soxr takes channels in the second dimension: all frames at once.
-        return resample(np.ascontiguousarray(audio.T), self._rates[index], self._representation.sample_rate).T
+        return audio if rate == wanted else resample(np.ascontiguousarray(audio.T), rate, wanted).T
 
 
 @dataclass(frozen=True)
@@ -161,13 +155,9 @@ def match_shards(audio_dir: Path, embedding_dir: Path | None) -> list[ShardPair]
         raise InputError(f"{unmatched[0]} is missing in {lacking}; both folders need a shard of each name.")
     pairs = [_pair(path, embeddings[name], _only_key(embeddings[name])) for name, path in audio.items()]
     for pair in pairs:
-        if pair.key != pairs[0].key:
-            raise InputError(f"{pair.embedding} holds {pair.key}, but {pairs[0].embedding} holds {pairs[0].key}.")
-        if pair.embedding_size != pairs[0].embedding_size:
-            raise InputError(
-                f"{pair.embedding} has {pair.embedding_size} dimensions, "
-                f"but {pairs[0].embedding} has {pairs[0].embedding_size}."
-            )
+        if (pair.key, pair.embedding_size) != (pairs[0].key, pairs[0].embedding_size):
+            one, other = (f"{each.key} of {each.embedding_size} dimensions" for each in (pair, pairs[0]))
+            raise InputError(f"{pair.embedding} holds {one}, but {pairs[0].embedding} holds {other}.")
     return pairs
 
 

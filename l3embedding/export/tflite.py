@@ -1,7 +1,7 @@
-"""The student on a board: 8-bit TFLite, and whether it fits.
+"""Converting the student to 8-bit TFLite, and measuring what it needs on a board.
 
-What is quantised is the network alone, log-mel image in and embedding out: an in-graph mel front end
-loses its accuracy under full-integer quantisation, and boards have DSP libraries for it.
+Only the network is quantised, log-mel image to embedding: a mel front end within the graph would lose its accuracy
+under full-integer quantisation, and boards have DSP libraries for it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How near one model's embeddings are to another's.
+    """How close one model's embeddings are to another's.
 
     Attributes
     ----------
     relative_l2_error
-        Norm of all differences over the norm of the reference.
+        Norm of all differences, divided by the norm of the reference.
     mean_cosine
         Mean over frames of the cosine of the angle between the two embeddings.
     """
@@ -61,25 +61,24 @@ def convert(network: keras.Model, calibration: NDArray[np.float32] | None = None
     Raises
     ------
     InputError
-        Keras runs on another backend than TensorFlow, which alone can convert.
+        Keras runs on another backend than TensorFlow.
     """
     if keras.backend.backend() != "tensorflow":
         raise InputError(
-            f"Only TensorFlow makes TFLite models, and Keras runs on {keras.backend.backend()}: "
-            "set KERAS_BACKEND=tensorflow."
+            f"TFLite models need TensorFlow, but Keras runs on {keras.backend.backend()}: set KERAS_BACKEND=tensorflow."
         )
     import tensorflow as tf
 
-    # A fixed batch of one, and no concrete functions: from those the converter silently drops the weights.
+    # A fixed batch of one, from a Keras model: from concrete functions the converter silently drops the weights.
     image = keras.Input(batch_shape=(1, *network.input_shape[1:]), name="log_mel")
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, network(image)))
     if calibration is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: _one_by_one(calibration)
+        converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
     # Keras describes the exported graph on stdout, at length.
-    with contextlib.redirect_stdout(io.StringIO()), _native_output_dropped(), warnings.catch_warnings():
+    with contextlib.redirect_stdout(io.StringIO()), _native_output_discarded(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Statistics for quantized inputs")
         return converter.convert()
 
@@ -107,14 +106,14 @@ def latency_ms(path: str | os.PathLike[str], repetitions: int = 50) -> float:
 def arena_bytes(content: bytes, limit: int = 64_000_000) -> int | None:
     """RAM that TensorFlow Lite for Microcontrollers needs to run a model, bytes.
 
-    None, with a line in the log, where the `tflite-micro` package is not installed.
+    None, with a warning, if the package `tflite-micro` is not installed.
     """
     try:
         from tflite_micro import runtime
     except ImportError:
         logger.warning("tflite-micro is not installed, so the arena is not measured: pip install tflite-micro")
         return None
-    with _native_output_dropped():
+    with _native_output_discarded():
         return _least_arena(runtime, content, limit)
 
 
@@ -139,14 +138,9 @@ def compare(embedding: NDArray[np.float32], reference: NDArray[np.float32]) -> F
     return Fidelity(float(error), float(cosine.mean()))
 
 
-def _one_by_one(images: NDArray[np.float32]) -> Iterator[list[NDArray[np.float32]]]:
-    for image in images:
-        yield [image[np.newaxis]]
-
-
 @contextlib.contextmanager
-def _native_output_dropped() -> Iterator[None]:
-    """Drop what TensorFlow's C++ code says of each attempt, which goes past Python to file descriptor 2."""
+def _native_output_discarded() -> Iterator[None]:
+    """Discard what TensorFlow's C++ code prints to file descriptor 2, past Python's stderr."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

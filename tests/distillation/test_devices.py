@@ -1,4 +1,4 @@
-"""Several devices: each takes its part of a batch, and together they do what one does."""
+"""Several devices: each computes its part of a batch, and together they train as one does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import REPOSITORY
 
 _TWO_DEVICES = """
+import sys
+from pathlib import Path
 import keras, numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -43,13 +45,35 @@ try:
 except Exception as error:
     assert "cannot be shared equally among 2 devices" in str(error)
 else:
-    raise AssertionError("an odd batch was taken")
+    raise AssertionError("an odd batch was accepted")
+
+# Each device has moving averages of its own, which a resumed run has to do without.
+from tests.distillation.test_distillation import REPRESENTATION, SEED, SETTINGS, STUDENT, _pairs
+from l3embedding.distillation.training import build_student, train_student
+
+def run(folder, **changes):
+    with two.scope():
+        network = build_student(STUDENT, _pairs(0), SEED)
+    settings = SETTINGS.model_copy(update=changes)
+    history = train_student(
+        network, REPRESENTATION, _pairs(0), _pairs(1, 20), settings, SEED, Path(sys.argv[1]) / folder, devices=two
+    )
+    return history[["train_loss", "valid_loss", "valid_mae"]], network.get_weights()
+
+whole, weights = run("whole")
+run("parts", epochs=2)
+resumed, same = run("parts")
+assert (whole == resumed).all(axis=None), (whole, resumed)
+for a, b in zip(weights, same, strict=True):
+    np.testing.assert_array_equal(a, b)
 print("equal")
 """
 
 
-def test_two_devices_step_as_one_does():
-    """In a process of its own: a machine's devices are laid out once."""
+def test_two_devices_step_as_one_does_and_resume_as_undisturbed(tmp_path):
+    """In a process of its own: TensorFlow's devices are configured once per process."""
     pytest.importorskip("tensorflow")
-    ended = subprocess.run([sys.executable, "-c", _TWO_DEVICES], cwd=REPOSITORY, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", _TWO_DEVICES, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True
+    )
     assert "equal" in ended.stdout, ended.stderr
