@@ -16,11 +16,37 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from l3embedding.classifier.counts import Level, category_events, pool
-from l3embedding.classifier.metrics import checked, label_ranking
+from l3embedding.classifier.metrics import checked, evaluate, evaluate_proximity, label_ranking
 from l3embedding.data.sonyc_ust import Taxonomy
 
 _CELLS_AT_ONCE = 1_000_000
 """Counts per block of resamplings: those of all resamplings would not fit into memory."""
+
+
+def evaluate_level(
+    predictions: pd.DataFrame,
+    truth: pd.DataFrame,
+    taxonomy: Taxonomy,
+    level: Level,
+    *,
+    samples: int,
+    seed: int,
+    proximity: pd.DataFrame | None = None,
+) -> dict[str, Any]:
+    """Evaluate predictions at one level, with confidence intervals and near and far sources separately.
+
+    Returns
+    -------
+    `LEVEL`, as `evaluate` returns it; `LEVEL_interval` of so many resamplings, unless `samples` is 0; and
+    `LEVEL_by_proximity`, if the proximity is given.
+    """
+    results: dict[str, Any] = {level: evaluate(predictions, truth, taxonomy, level)}
+    if samples:
+        rng = np.random.default_rng(seed)
+        results[f"{level}_interval"] = confidence_intervals(predictions, truth, taxonomy, level, rng, samples)
+    if proximity is not None:
+        results[f"{level}_by_proximity"] = evaluate_proximity(predictions, truth, taxonomy, level, proximity)
+    return results
 
 
 def confidence_intervals(

@@ -20,6 +20,8 @@ from l3embedding.data.sonyc_ust import Category, Taxonomy
 
 Level = Literal["fine", "coarse"]
 Counts = NDArray[np.integer]
+Scores = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 Columns = Mapping[str, NDArray[Any]]
 
 MIN_THRESHOLD = 0.01
@@ -99,7 +101,7 @@ class Events:
     row: NDArray[np.int64]
     clip: NDArray[np.int64]
     change: NDArray[np.int64]
-    misses: NDArray[np.int64]
+    misses: Counts
 
     def curve(self) -> Curve:
         """Count every clip once."""
@@ -151,28 +153,21 @@ def pool(events: Sequence[Events]) -> Events:
     )
 
 
-class _Builder:
-    """Collects the events of one category."""
+def _events(scores: Scores, misses: Counts, *changes: tuple[Scores, Mask, tuple[int, int, int]]) -> Events:
+    """Make the events of a category, whose thresholds are its scores.
 
-    def __init__(self, scores: NDArray[np.float64]) -> None:
-        self._thresholds = np.unique(np.append(scores[scores >= MIN_THRESHOLD], 1.0))
-        self._rows: list[NDArray[np.int64]] = []
-        self._clips: list[NDArray[np.int64]] = []
-        self._changes: list[NDArray[np.int64]] = []
-
-    def add(self, scores: NDArray[np.float64], where: NDArray[np.bool_], *change: int) -> None:
-        """Add an event at each score, `[clips]` or `[clips, tags]`, where `where` is true."""
-        clips = np.nonzero(where)[0]
-        rows = np.searchsorted(self._thresholds, scores[where], side="right") - 1
-        counted = rows >= 0
-        self._rows.append(rows[counted])
-        self._clips.append(clips[counted])
-        self._changes.append(np.repeat(np.array(change)[:, np.newaxis], counted.sum(), axis=1))
-
-    def events(self, misses: NDArray[np.int64]) -> Events:
-        """Combine all that was added."""
-        rows, clips = np.concatenate(self._rows), np.concatenate(self._clips)
-        return Events(self._thresholds, rows, clips, np.concatenate(self._changes, axis=1), misses)
+    A change is an event at each of its scores, `[clips]` or `[clips, tags]`, where its mask is true; its numbers
+    are what it adds to the true positives, false positives and false negatives.
+    """
+    thresholds = np.unique(np.append(scores[scores >= MIN_THRESHOLD], 1.0))
+    rows = [np.searchsorted(thresholds, values[where], side="right") - 1 for values, where, _ in changes]
+    clips = [np.nonzero(where)[0] for _, where, _ in changes]
+    change = [np.tile(np.array(each)[:, np.newaxis], len(row)) for row, (*_, each) in zip(rows, changes, strict=True)]
+    row = np.concatenate(rows)
+    counted = row >= 0  # the others are below the least threshold
+    return Events(
+        thresholds, row[counted], np.concatenate(clips)[counted], np.concatenate(change, axis=1)[:, counted], misses
+    )
 
 
 def _columns(table: pd.DataFrame, dtype: type) -> Columns:
@@ -183,10 +178,7 @@ def _columns(table: pd.DataFrame, dtype: type) -> Columns:
 
 def _coarse_events(category: Category, predictions: Columns, truth: Columns) -> Events:
     scores, present = predictions[category.column], truth[category.column]
-    builder = _Builder(scores)
-    builder.add(scores, present, 1, 0, -1)
-    builder.add(scores, ~present, 0, 1, 0)
-    return builder.events(present.astype(np.int64))
+    return _events(scores, present.astype(np.int64), (scores, present, (1, 0, -1)), (scores, ~present, (0, 1, 0)))
 
 
 def _fine_events(category: Category, predictions: Columns, truth: Columns) -> Events:
@@ -196,19 +188,18 @@ def _fine_events(category: Category, predictions: Columns, truth: Columns) -> Ev
         uncertain_score, uncertain = predictions[category.uncertain_column], truth[category.uncertain_column]
     else:
         uncertain_score, uncertain = np.zeros(len(scores)), np.zeros(len(scores), bool)
-    builder = _Builder(scores)
-    builder.add(scores, present, 1, 0, -1)
-    builder.add(scores, ~present & ~uncertain[:, np.newaxis], 0, 1, 0)
-
-    # Uncertain truth: any tag is a true positive, unless a fine tag that is present has been counted already.
-    any_present = present.any(axis=1)
-    any_score = np.maximum(scores.max(axis=1), uncertain_score)
-    builder.add(any_score, uncertain & any_present, 1, 0, 0)
-    builder.add(np.where(present, scores, 0).max(axis=1), uncertain & any_present, -1, 0, 0)
-    builder.add(any_score, uncertain & ~any_present, 1, 0, -1)
-
-    # Truth without any tag: X is one more false positive, unless all the fine tags are predicted too.
+    any_present, any_score = present.any(axis=1), np.maximum(scores.max(axis=1), uncertain_score)
     empty = ~uncertain & ~any_present
-    builder.add(uncertain_score, empty, 0, 1, 0)
-    builder.add(np.minimum(scores.min(axis=1), uncertain_score), empty, 0, -1, 0)
-    return builder.events(present.sum(axis=1) + (uncertain & ~any_present))
+    return _events(
+        scores,
+        present.sum(axis=1) + (uncertain & ~any_present),
+        (scores, present, (1, 0, -1)),
+        (scores, ~present & ~uncertain[:, np.newaxis], (0, 1, 0)),
+        # Uncertain truth: any tag is a true positive, unless a fine tag that is present has been counted already.
+        (any_score, uncertain & any_present, (1, 0, 0)),
+        (np.where(present, scores, 0).max(axis=1), uncertain & any_present, (-1, 0, 0)),
+        (any_score, uncertain & ~any_present, (1, 0, -1)),
+        # Truth without any tag: X is one more false positive, unless all the fine tags are predicted too.
+        (uncertain_score, empty, (0, 1, 0)),
+        (np.minimum(scores.min(axis=1), uncertain_score), empty, (0, -1, 0)),
+    )

@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 
 from l3embedding.classifier.counts import Level, category_events, pool
 from l3embedding.data.sonyc_ust import Taxonomy
+from l3embedding.data.tables import read_table
 from l3embedding.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -177,13 +178,7 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
     InputError
         The file is missing, is not a table, has no column `audio_filename`, or names a clip twice.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"The predictions {path} cannot be read: {error}") from None
-    if "audio_filename" not in table:
-        raise InputError(f"{path} lacks the column audio_filename.")
-    table = table.set_index("audio_filename")
+    table = read_table(path, ["audio_filename"]).set_index("audio_filename")
     if table.index.has_duplicates:
         raise InputError(f"{path} names {table.index[table.index.duplicated()][0]} twice.")
     return table

@@ -35,6 +35,7 @@ from l3embedding.utils.registry import look_up
 
 logger = logging.getLogger(__name__)
 
+Floats = NDArray[np.floating]
 Recipe = tuple[int, int, float, NDArray[np.float32]]
 """Seed, the clip it is mixed with, the seed's weight, and targets `[tags]`."""
 
@@ -44,8 +45,8 @@ NEIGHBOURS = 5
 
 def oversample(
     method: str,
-    means: NDArray[np.floating],
-    targets: NDArray[np.float32],
+    means: Floats,
+    targets: Floats,
     rng: np.random.Generator,
     iterations: int = 1,
     threshold_type: str = "mean",
@@ -100,12 +101,7 @@ def imbalance_ratios(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mlsmote(
-    means: NDArray[np.floating],
-    targets: NDArray[np.float32],
-    rng: np.random.Generator,
-    iterations: int,
-    threshold_type: str,
-    k: int,
+    means: Floats, targets: Floats, rng: np.random.Generator, iterations: int, threshold_type: str, k: int
 ) -> Iterator[Recipe]:
     present = targets == 1
     counts = present.sum(axis=0).astype(np.float64)
@@ -132,12 +128,7 @@ def _mlsmote(
 
 
 def _lssmote(
-    means: NDArray[np.floating],
-    targets: NDArray[np.float32],
-    rng: np.random.Generator,
-    iterations: int,
-    threshold_type: str,
-    k: int,
+    means: Floats, targets: Floats, rng: np.random.Generator, iterations: int, threshold_type: str, k: int
 ) -> Iterator[Recipe]:
     """Clips with an unknown label take no part, since their label set is unknown."""
     clips_of: dict[frozenset[int], list[int]] = {}

@@ -47,10 +47,6 @@ class AutoPool(keras.layers.Layer):
         weights = ops.softmax(self.alpha * predictions, axis=1)
         return ops.sum(weights * predictions, axis=1)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """`[batch, classes]`."""
-        return (input_shape[0], input_shape[-1])
-
 
 @keras.saving.register_keras_serializable("classifier")
 class AggregateFrames(keras.layers.Layer):
@@ -69,10 +65,6 @@ class AggregateFrames(keras.layers.Layer):
     def call(self, predictions: keras.KerasTensor) -> keras.KerasTensor:
         """Pool."""
         return self._aggregate(predictions, axis=1)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """`[batch, ...]`."""
-        return (input_shape[0], *input_shape[2:])
 
     def get_config(self) -> dict[str, Any]:
         """Arguments for `from_config`."""

@@ -46,10 +46,6 @@ class Standardizer(keras.layers.Layer):
         """Standardise `[..., d]`."""
         return (x - self.mean) * (1 / self.scale)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of the input."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Arguments for `from_config`."""
         return super().get_config() | {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
@@ -105,10 +101,6 @@ class Whitener(keras.layers.Layer):
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Project `[..., d]` to `[..., components]`."""
         return ops.matmul(x - self.mean, self.kernel)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """`[..., components]`."""
-        return (*input_shape[:-1], self.kernel.shape[1])
 
     def get_config(self) -> dict[str, Any]:
         """Arguments for `from_config`."""

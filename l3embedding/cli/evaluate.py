@@ -15,8 +15,6 @@ from l3embedding.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 
-_SCORES = ("micro_auprc", "micro_f1", "macro_auprc", "lwlrap")
-
 
 def add_command(commands: Any) -> None:
     """Add `evaluate` to the parser of `sea`."""
@@ -33,11 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def evaluate_files(arguments: argparse.Namespace) -> None:
     """Print the scores of predictions by the metrics of DCASE 2020 task 5, and write OUT_DIR/evaluation.json."""
-    import numpy as np
-
-    from l3embedding.classifier.bootstrap import confidence_intervals
+    from l3embedding.classifier.bootstrap import evaluate_level
     from l3embedding.classifier.counts import Level
-    from l3embedding.classifier.metrics import evaluate, evaluate_proximity, has_level, read_predictions
+    from l3embedding.classifier.metrics import has_level, read_predictions
     from l3embedding.data.sonyc_ust import ground_truth, proximities, read_annotations, read_taxonomy
 
     taxonomy = read_taxonomy(arguments.taxonomy)
@@ -55,14 +51,9 @@ def evaluate_files(arguments: argparse.Namespace) -> None:
             logger.warning("%s has no %s predictions; they are not evaluated", arguments.predictions, level)
             results[level] = None
             continue
-        results[level] = evaluate(predictions, truth, taxonomy, level)
-        if arguments.bootstrap:
-            rng = np.random.default_rng(arguments.seed)
-            results[f"{level}_interval"] = confidence_intervals(
-                predictions, truth, taxonomy, level, rng, arguments.bootstrap
-            )
-        if near is not None:
-            results[f"{level}_by_proximity"] = evaluate_proximity(predictions, truth, taxonomy, level, near)
+        results |= evaluate_level(
+            predictions, truth, taxonomy, level, samples=arguments.bootstrap, seed=arguments.seed, proximity=near
+        )
     path = arguments.out_dir / "evaluation.json"
     write_json(path, results)
     print(score_table(results), f"\n{len(truth)} clips of the split {arguments.split}; all scores: {path}", sep="\n")
@@ -82,13 +73,16 @@ def score_table(results: Mapping[str, Any]) -> str:
 
 
 def _cells(scores: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> dict[str, str]:
-    cells = {}
-    for source, names in ((scores, _SCORES), (scores["class_auprc"], tuple(scores["class_auprc"]))):
-        bounds = intervals if intervals is None or source is scores else intervals["class_auprc"]
-        for name in names:
-            interval = "" if bounds is None else " [{:.4f}, {:.4f}]".format(*bounds[name])
-            cells[name if source is scores else f"AUPRC of {name}"] = f"{source[name]:.4f}{interval}"
-    return cells
+    bounds = _flat(intervals) if intervals else {}
+    return {
+        name: f"{value:.4f}" + (" [{:.4f}, {:.4f}]".format(*bounds[name]) if bounds else "")
+        for name, value in _flat(scores).items()
+    }
+
+
+def _flat(scores: Mapping[str, Any]) -> dict[str, Any]:
+    by_class = {f"AUPRC of {name}": value for name, value in scores["class_auprc"].items()}
+    return {name: scores[name] for name in ("micro_auprc", "micro_f1", "macro_auprc", "lwlrap")} | by_class
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

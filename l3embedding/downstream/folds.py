@@ -46,16 +46,8 @@ def classify_by_folds(
         `dataset_root`, `features` and, for a network with a teacher, `teacher_features`.
     folder
         Output folder.
-    dataset, folds, cnn, student
-        Settings; `cnn` and the student's network are those of the representation `logmel-cnn`.
     representation
-        What the features are.
-    seed
-        Seed of the classifier.
-
-    Returns
-    -------
-    Results for `done.json`.
+        What the features are; `cnn` and `student` are for `logmel-cnn`.
     """
     features = inputs["features"] / CLIPS
     clips = _embedded(DATASETS[dataset.name].read(inputs["dataset_root"]).set_index("filename"), features)

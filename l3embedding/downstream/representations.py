@@ -53,18 +53,14 @@ class Request:
 
     Attributes
     ----------
-    clips
-        Audio files.
-    folder
-        Output folder of the embedding files.
+    clips, folder
+        Audio files, and the output folder of their embedding files.
     inputs
         Inputs of stage 05, by flag name.
     hop_size
         Hop between frames, s.
-    reduction, teacher, student
-        Settings; each representation reads only its own.
-    random_state
-        Seed of an untrained stand-in for the teacher.
+    reduction, teacher, student, random_state
+        Settings, of which each representation reads its own.
     """
 
     clips: list[Path]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from l3embedding.classifier.bootstrap import confidence_intervals
+from l3embedding.classifier.bootstrap import evaluate_level
 from l3embedding.classifier.counts import Level
-from l3embedding.classifier.metrics import curve_table, evaluate, evaluate_proximity
+from l3embedding.classifier.metrics import curve_table, evaluate
 from l3embedding.data.clip_embeddings import CLIPS, StackedEmbeddings, stack_embeddings
 from l3embedding.data.sonyc_ust import (
     ANNOTATIONS,
@@ -130,13 +130,11 @@ def evaluate_levels(
     """Evaluate predictions at some levels of the taxonomy, and write the precision-recall curves."""
     results: dict[str, Any] = {"fine": None}
     for level in levels:
-        scores = evaluate(predictions, truth, taxonomy, level)
+        results |= evaluate_level(
+            predictions, truth, taxonomy, level, samples=INTERVAL_SAMPLES, seed=seed, proximity=near
+        )
+        scores = results[level]
         logger.info("%s: micro-AUPRC %.4f, macro-AUPRC %.4f", level, scores["micro_auprc"], scores["macro_auprc"])
-        rng = np.random.default_rng(seed)
-        results[level] = scores
-        results[f"{level}_interval"] = confidence_intervals(predictions, truth, taxonomy, level, rng, INTERVAL_SAMPLES)
-        if near is not None:
-            results[f"{level}_by_proximity"] = evaluate_proximity(predictions, truth, taxonomy, level, near)
     results["cooccurrence"] = cooccurrence(predictions, truth, taxonomy)
     with atomic_path(folder / CURVES) as temporary:
         curve_table(predictions, truth, taxonomy, levels).to_csv(temporary, index=False, float_format="%.6g")

@@ -263,7 +263,7 @@ def test_the_command_names_a_column_that_the_annotations_lack(files, tmp_path, c
     annotations = pd.read_csv(files["annotations"])
     annotations.drop(columns="2_music_presence").to_csv(files["annotations"], index=False)
     assert _run(files, tmp_path / "out") == 2
-    assert capsys.readouterr().err == f"error: {files['annotations']} lacks the column 2_music_presence.\n"
+    assert f"error: {files['annotations']} lacks the column 2_music_presence; it has" in capsys.readouterr().err
     assert not (tmp_path / "out" / "evaluation.json").exists()
 
 
@@ -335,7 +335,7 @@ def test_the_command_adds_intervals_and_evaluates_near_and_far_separately(files,
     annotations.to_csv(files["annotations"], index=False)
     assert main([*arguments, *flags]) == 0
     printed = capsys.readouterr().out
-    assert printed.splitlines()[0].split("  ")[-1] == "fine, far"
+    assert printed.splitlines()[0].endswith("fine, far")
     assert re.search(r"^micro_auprc +\d\.\d{4} \[\d\.\d{4}, \d\.\d{4}\]", printed, re.MULTILINE)
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     low, high = written["fine_interval"]["micro_auprc"]

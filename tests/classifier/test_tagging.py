@@ -130,7 +130,7 @@ def test_the_classifier_learns_the_tags_that_separate_the_embeddings(annotations
         hidden_layer_size=16,
     )
     targets = tag_targets(many, TAXONOMY, settings)
-    # Frames say which of the four clips it is.
+    # Each frame identifies which of the four clips it is from.
     kind = np.array([ord(clip[-5]) - ord("a") for clip in targets.index])
     features = (np.eye(4)[kind][:, np.newaxis] + rng.normal(0, 0.1, (120, 3, 4))).astype(np.float16)
     both = StackedEmbeddings(features, list(targets.index), [])

@@ -1,4 +1,4 @@
-"""The metrics of DCASE 2020 task 5, said again as slowly and directly as their rules are written.
+"""The metrics of DCASE 2020 task 5, implemented as slowly and directly as their rules are written.
 
 Clip by clip, threshold by threshold, in sets: the reference that `l3embedding.classifier.metrics` is held against.
 """
@@ -25,12 +25,12 @@ class Row:
 
     @property
     def precision(self) -> float:
-        """Share of what was predicted that is true."""
+        """True positives over predicted positives."""
         return self.hits / max(self.hits + self.false_alarms, 0.5)
 
     @property
     def recall(self) -> float:
-        """Share of what is true that was predicted."""
+        """True positives over all positives."""
         return self.hits / max(self.hits + self.misses, 0.5)
 
 
@@ -60,26 +60,26 @@ def reference_evaluate(
 
 
 def _count_coarse(row: Row, category: Category, scores: dict[str, float], facts: dict[str, int]) -> None:
-    heard, true = scores[category.column] >= row.threshold, facts[category.column] == 1
-    row.hits += heard and true
-    row.false_alarms += heard and not true
-    row.misses += true and not heard
+    predicted, true = scores[category.column] >= row.threshold, facts[category.column] == 1
+    row.hits += predicted and true
+    row.false_alarms += predicted and not true
+    row.misses += true and not predicted
 
 
 def _count_fine(row: Row, category: Category, scores: dict[str, float], facts: dict[str, int]) -> None:
     tags, unsure = set(category.fine_columns), category.uncertain_column
-    heard = {tag for tag in tags if scores[tag] >= row.threshold}
+    predicted = {tag for tag in tags if scores[tag] >= row.threshold}
     true = {tag for tag in tags if facts[tag] == 1}
-    heard_unsure = unsure is not None and scores[unsure] >= row.threshold
-    row.hits += len(heard & true)
-    row.misses += len(true - heard)
+    predicts_unsure = unsure is not None and scores[unsure] >= row.threshold
+    row.hits += len(predicted & true)
+    row.misses += len(true - predicted)
     if unsure is not None and facts[unsure] == 1:
         # The truth is incomplete: one comparison of anything with anything, and no false alarms.
-        row.hits += bool(heard or heard_unsure) and not heard & true
-        row.misses += not (true or heard or heard_unsure)
+        row.hits += bool(predicted or predicts_unsure) and not predicted & true
+        row.misses += not (true or predicted or predicts_unsure)
     else:
-        row.false_alarms += len(heard - true)
-        row.false_alarms += heard_unsure and not true and heard != tags
+        row.false_alarms += len(predicted - true)
+        row.false_alarms += predicts_unsure and not true and predicted != tags
 
 
 def _pool(tables: list[list[Row]]) -> list[Row]:
