@@ -149,11 +149,7 @@ def _lssmote(
                 counts[index] += 1
 
 
-METHODS: Mapping[str, Callable[..., Iterator[Recipe]] | None] = {
-    "none": None,
-    "mlsmote": _mlsmote,
-    "lssmote": _lssmote,
-}
+METHODS: Mapping[str, Callable[..., Iterator[Recipe]] | None] = {"none": None, "mlsmote": _mlsmote, "lssmote": _lssmote}
 
 
 def _completions(

@@ -25,14 +25,7 @@ from l3embedding.classifier.oversampling import oversample
 from l3embedding.classifier.scaling import Standardizer, fit_scaling
 from l3embedding.classifier.training import predict, train
 from l3embedding.data.clip_embeddings import StackedEmbeddings
-from l3embedding.data.sonyc_ust import (
-    Taxonomy,
-    clip_context,
-    proximities,
-    sensor_ids,
-    training_targets,
-    unlabelled,
-)
+from l3embedding.data.sonyc_ust import Taxonomy, clip_context, proximities, sensor_ids, training_targets, unlabelled
 from l3embedding.settings import ClassifierSettings
 from l3embedding.training import Callbacks
 from l3embedding.utils.errors import InputError

@@ -13,15 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from l3embedding.data.datasets import DATASETS
-from l3embedding.settings import (
-    REPRESENTATIONS,
-    Experiment,
-    Representation,
-    Settings,
-    decides,
-    groups,
-    kind_of,
-)
+from l3embedding.settings import REPRESENTATIONS, Experiment, Representation, Settings, decides, groups, kind_of
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "scripts"
 
@@ -308,10 +300,7 @@ _STAGES = (
     Stage(
         REDUCE,
         "fit phi on the sample, and apply it to every upstream shard",
-        inputs=(
-            _UPSTREAM_SHARDS,
-            Input("sample_dir", "folder of 01: the sample", lambda _: Output(SAMPLE)),
-        ),
+        inputs=(_UPSTREAM_SHARDS, Input("sample_dir", "folder of 01: the sample", lambda _: Output(SAMPLE))),
         settings=("reduction", "student.dim", "random_state"),
         work=lambda wanted: f"{wanted.experiment.reduction.mode} to {wanted.experiment.student.dim} dimensions",
     ),
@@ -335,10 +324,7 @@ _STAGES = (
     Stage(
         EXPORT,
         "quantise the student to 8 bits, and measure whether it fits the board",
-        inputs=(
-            Input("student_dir", "folder of 03: the student", lambda _: Output(TRAIN)),
-            _UPSTREAM_SHARDS,
-        ),
+        inputs=(Input("student_dir", "folder of 03: the student", lambda _: Output(TRAIN)), _UPSTREAM_SHARDS),
         settings=("board", "random_state"),
     ),
     Stage(

@@ -90,12 +90,7 @@ def list_jobs(inputs: Sequence[str | os.PathLike[str]], output_dir: Path | None,
 
 
 def embed_files(
-    jobs: Sequence[Job],
-    model: EmbeddingModel,
-    *,
-    hop_size: float = 0.1,
-    center: bool = True,
-    overwrite: bool = False,
+    jobs: Sequence[Job], model: EmbeddingModel, *, hop_size: float = 0.1, center: bool = True, overwrite: bool = False
 ) -> list[dict[str, str]]:
     """Embed audio files into `.npz` files with `embedding` and `timestamps`.
 

@@ -21,16 +21,7 @@ from l3embedding.models.loading import BEST_MODEL, INT8_MODEL, load_model
 from l3embedding.models.plugged import PluggedTeacher
 from l3embedding.utils.errors import AudioWarning, InputError
 
-__all__ = [
-    "BEST_MODEL",
-    "INT8_MODEL",
-    "as_model",
-    "cut",
-    "embed_stream",
-    "frame_times",
-    "get_embedding",
-    "load_model",
-]
+__all__ = ["BEST_MODEL", "INT8_MODEL", "as_model", "cut", "embed_stream", "frame_times", "get_embedding", "load_model"]
 
 Key = TypeVar("Key")
 

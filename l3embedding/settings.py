@@ -46,12 +46,7 @@ Kind = Literal["decides", "how", "reads"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Values = Mapping[str, Any]
 
-PAPER_STUDENTS = {
-    512: (64, 128, 256, 512),
-    256: (32, 64, 128, 256),
-    128: (32, 64, 128, 128),
-    64: (32, 64, 128, 64),
-}
+PAPER_STUDENTS = {512: (64, 128, 256, 512), 256: (32, 64, 128, 256), 128: (32, 64, 128, 128), 64: (32, 64, 128, 64)}
 """Filters of each block of the paper's Students 0, 1, 2 and 3, by embedding dimension (Srivastava et al., 2021)."""
 
 IMAGE_HOP_S = 0.5
@@ -150,8 +145,7 @@ class TeacherSettings(Settings):
 
     main: ClassVar[str] = "name"
     name: str = decides(
-        "openl3_audio_mel256_env",
-        "An official name, a weights file, a model's file or folder, or my_module:load",
+        "openl3_audio_mel256_env", "An official name, a weights file, a model's file or folder, or my_module:load"
     )
     embedding_size: PositiveInt | None = decides(None, "OpenL3 only: 512, or 6144 for its 4 x 3 grid")
     stand_in: bool = decides(False, "Where official weights are unavailable, use a seeded untrained network")

@@ -72,11 +72,7 @@ def train(
     # The images take more room than all else, and are quickly computed again.
     shutil.rmtree(features)
     results = _results(history, pairs, key) | model_size(network)._asdict()
-    parameters = {
-        "student": student.signed(),
-        "distillation": distillation.signed(),
-        "random_state": random_state,
-    }
+    parameters = {"student": student.signed(), "distillation": distillation.signed(), "random_state": random_state}
     write_model_card(job.folder, parameters, list(ancestors(job.inputs)), results)
     return results
 

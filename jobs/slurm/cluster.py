@@ -152,9 +152,7 @@ def queue() -> list[JobRow]:
         The controller does not answer.
     """
     for attempt in range(_ATTEMPTS):
-        asked = _run(
-            ["squeue", "--me", "--states=all", "--array", "--noheader", "--format=%F|%K|%T|%M|%r|%k"],
-        )
+        asked = _run(["squeue", "--me", "--states=all", "--array", "--noheader", "--format=%F|%K|%T|%M|%r|%k"])
         if asked.returncode == 0:
             return [_row(line) for line in asked.stdout.splitlines() if line.count("|") >= 5]
         logger.warning("squeue: %s; trying again", _said(asked))

@@ -159,11 +159,7 @@ def cooccurrence(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxon
 
 
 def _features(
-    inputs: Mapping[str, Path],
-    folder: Path,
-    settings: ClassifierSettings,
-    training: list[str],
-    evaluated: list[str],
+    inputs: Mapping[str, Path], folder: Path, settings: ClassifierSettings, training: list[str], evaluated: list[str]
 ) -> tuple[StackedEmbeddings, StackedEmbeddings, Tuning | None]:
     """Embeddings of the training clips and of those to evaluate on; to fine-tune, the student's images of them."""
     if settings.fine_tune != ("student_dir" in inputs):

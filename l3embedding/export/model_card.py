@@ -80,11 +80,7 @@ def front_matter(facts: Mapping[str, Any]) -> dict[str, Any]:
     if facts["export"]:
         metrics.append({"type": "cosine", "name": "cosine to float", "value": facts["export"]["mean_cosine"]})
     data = Path(facts["extraction"]["inputs"].get("audio_root", UNKNOWN)).name
-    result = {
-        "task": {"type": "feature-extraction"},
-        "dataset": {"type": "audio", "name": data},
-        "metrics": metrics,
-    }
+    result = {"task": {"type": "feature-extraction"}, "dataset": {"type": "audio", "name": data}, "metrics": metrics}
     return {
         # A student reproduces its teacher's output, so the licence of the teacher's weights applies to it.
         "license": extraction.get("teacher_licence", UNKNOWN),

@@ -215,10 +215,7 @@ def chance_level(rows: pd.DataFrame) -> float:
 
 def caveats(rows: pd.DataFrame) -> list[str]:
     """Why results are not comparable with the paper's."""
-    reasons = {
-        "is_stand_in": "the teacher is a STAND-IN (an untrained network)",
-        "synthetic": "the audio is SYNTHETIC",
-    }
+    reasons = {"is_stand_in": "the teacher is a STAND-IN (an untrained network)", "synthetic": "the audio is SYNTHETIC"}
     return [reason for column, reason in reasons.items() if rows[column].any()]
 
 

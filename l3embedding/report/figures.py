@@ -21,15 +21,7 @@ from matplotlib.figure import Figure
 
 from l3embedding.data.datasets import DATASETS
 from l3embedding.jobs.folder import DONE
-from l3embedding.report.collect import (
-    SUPERVISION,
-    Report,
-    chance_level,
-    key_columns,
-    main_metric,
-    name_rows,
-    of_metric,
-)
+from l3embedding.report.collect import SUPERVISION, Report, chance_level, key_columns, main_metric, name_rows, of_metric
 from l3embedding.report.tables import CLASSES, METRICS, means
 from l3embedding.report.tsne import Layout
 from l3embedding.utils.files import read_json

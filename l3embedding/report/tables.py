@@ -10,15 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from l3embedding.report import paper
-from l3embedding.report.collect import (
-    POOLED,
-    Report,
-    caveats,
-    chance_level,
-    key_columns,
-    main_metric,
-    of_metric,
-)
+from l3embedding.report.collect import POOLED, Report, caveats, chance_level, key_columns, main_metric, of_metric
 from l3embedding.report.differences import NOTE as DIFFERENCES_NOTE
 from l3embedding.report.differences import compare
 from l3embedding.settings import UPSTREAM_REPRESENTATIONS

@@ -65,11 +65,7 @@ def diagnose(
     diagnosis = {}
     for name, value in _measure(_unit(sample), sample_relevance, covered).items():
         values = [each[name] for each in random]
-        diagnosis[name] = {
-            "sample": value,
-            "random_mean": float(np.mean(values)),
-            "random_std": float(np.std(values)),
-        }
+        diagnosis[name] = {"sample": value, "random_mean": float(np.mean(values)), "random_std": float(np.std(values))}
     return diagnosis
 
 

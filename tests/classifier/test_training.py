@@ -94,11 +94,7 @@ def test_a_seed_decides_everything(rng):
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {},
-        {"model_type": "framewise", "dropout": 0.5, **COOCCURRENCE, **FACTORS},
-        {"optimizer": "lbfgs"},
-    ],
+    [{}, {"model_type": "framewise", "dropout": 0.5, **COOCCURRENCE, **FACTORS}, {"optimizer": "lbfgs"}],
     ids=["plain", "all", "lbfgs"],
 )
 def test_a_run_that_is_stopped_ends_bit_for_bit_where_an_undisturbed_one_ends(tmp_path, rng, changes, monkeypatch):

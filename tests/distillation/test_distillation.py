@@ -31,12 +31,7 @@ from l3embedding.utils.errors import InputError
 from tests.conftest import REPOSITORY
 
 SETTINGS = DistillationSettings(
-    epochs=4,
-    train_epoch_size=3,
-    validation_epoch_size=2,
-    batch_size=8,
-    learning_rate=1e-3,
-    checkpoint_interval=2,
+    epochs=4, train_epoch_size=3, validation_epoch_size=2, batch_size=8, learning_rate=1e-3, checkpoint_interval=2
 )
 SEED = 7
 STUDENT = StudentSettings(filters=(2, 2, 3, 4), asr=2000, num_mels=16, num_dft=256, hop_len=125)
@@ -164,12 +159,7 @@ def test_a_diverging_loss_stops_training_and_keeps_the_models(tmp_path):
     assert load_model(tmp_path).embedding_size == 4
 
 
-@given(
-    n=st.integers(1, 60),
-    batch_size=st.integers(1, 20),
-    epoch_size=st.integers(1, 10),
-    seed=st.integers(0, 99),
-)
+@given(n=st.integers(1, 60), batch_size=st.integers(1, 20), epoch_size=st.integers(1, 10), seed=st.integers(0, 99))
 def test_every_pass_visits_each_row_once_whatever_the_length_of_an_epoch(n, batch_size, epoch_size, seed):
     per_pass = n // min(batch_size, n)
     rows = []

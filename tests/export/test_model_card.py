@@ -37,9 +37,7 @@ EXTRACTION = {"teacher_name": "openl3", "teacher_licence": "cc-by-4.0", "teacher
 RECORDS = [
     _record("02-fit-reduction", {"explained_variance_ratio": 0.875}),
     _record(
-        "01-sample-teacher-embeddings",
-        {"n_sampled": 600, "by_sensor": {"a": 1, "b": 2}},
-        {"sample": {"method": "dpp"}},
+        "01-sample-teacher-embeddings", {"n_sampled": 600, "by_sensor": {"a": 1, "b": 2}}, {"sample": {"method": "dpp"}}
     ),
     _record(
         "00-extract-teacher-embeddings",

@@ -50,10 +50,7 @@ def test_a_changed_teacher_is_noticed_and_rounding_is_not():
         ({"sample_rate": 0}, "sample_rate is 0, not a positive whole number"),
         ({"frame_length": None}, "frame_length is None"),
         ({"embed": None}, "has no method embed"),
-        (
-            {"embed": lambda frames: frames[:, :2]},
-            r"array of \(2, 2\) for frames of \(2, 960\), not \(2, 3\)",
-        ),
+        ({"embed": lambda frames: frames[:, :2]}, r"array of \(2, 2\) for frames of \(2, 960\), not \(2, 3\)"),
         ({"embed": lambda frames: np.full((len(frames), 3), np.nan)}, "is not finite"),
         ({"embed": lambda frames: np.full((len(frames), 3), "a")}, "not of numbers"),
         ({"embed": lambda frames: np.random.default_rng().random((len(frames), 3))}, "in training mode"),

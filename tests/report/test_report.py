@@ -211,10 +211,7 @@ def test_the_same_run_in_two_folders_is_not_a_second_seed(run):
         ),
         ([{"sample": "random"}], ["Student 3"]),
         ([{"filters": [16, 32, 64], "dim": 64}], ["Student 16-32-64"]),
-        (
-            [{}, {"filters": [32, 64, 128, 64]}],
-            ["Student 3", "Student 3, student.filters=32-64-128-64"],
-        ),
+        ([{}, {"filters": [32, 64, 128, 64]}], ["Student 3", "Student 3, student.filters=32-64-128-64"]),
         ([{}, {"unknown": 1}], ["Student 3", "Student 3, student.unknown=1"]),
     ],
     ids=["default", "neither default", "no sweep", "own filters", "the paper's filters", "unknown"],
