@@ -1,1 +1,1 @@
-"""Downstream: the classifiers that judge an embedding, and the metrics that judge them."""
+"""Downstream classifiers, which measure how useful an embedding is, and the metrics that evaluate them."""

@@ -1,6 +1,6 @@
 """Confidence intervals of the metrics: percentile bootstrap over clips.
 
-A resampling of the clips is a row of weights, how often each clip was drawn, and many rows are counted at once.
+A resampling of the clips is a row of weights: how often each clip was drawn. Many rows are counted at once.
 
 References
 ----------
@@ -37,7 +37,7 @@ def evaluate_level(
 
     Returns
     -------
-    `LEVEL`, as `evaluate` returns it; `LEVEL_interval` of so many resamplings, unless `samples` is 0; and
+    `LEVEL`, as `evaluate` returns it; `LEVEL_interval` from `samples` resamplings, unless this is 0; and
     `LEVEL_by_proximity`, if the proximity is given.
     """
     results: dict[str, Any] = {level: evaluate(predictions, truth, taxonomy, level)}
@@ -58,16 +58,14 @@ def confidence_intervals(
     samples: int = 1000,
     confidence: float = 0.95,
 ) -> dict[str, Any]:
-    """Confidence intervals of what `l3embedding.classifier.metrics.evaluate` returns.
+    """Compute confidence intervals of the scores that `l3embedding.classifier.metrics.evaluate` returns.
 
     Parameters
     ----------
     predictions, truth, taxonomy, level
         As in `evaluate`.
-    rng
-        Draws the resamplings.
-    samples
-        Number of resamplings.
+    rng, samples
+        Draws the resamplings, and their number.
     confidence
         Fraction of the resamplings within an interval.
 
@@ -91,14 +89,14 @@ def confidence_intervals(
 def resampled_scores(
     predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level, weights: NDArray[np.int64]
 ) -> dict[str, Any]:
-    """Compute the scores of `l3embedding.classifier.metrics.evaluate` with weighted clips.
+    """Compute the scores of `l3embedding.classifier.metrics.evaluate` for clips that count with weights.
 
     Parameters
     ----------
     predictions, truth, taxonomy, level
         As in `evaluate`; the predictions in the order of the truth.
     weights
-        How often each clip counts, int64 `[samples, clips]`.
+        int64 `[samples, clips]`.
 
     Returns
     -------

@@ -1,33 +1,24 @@
-"""The clips of a training set: features that are held in memory once, and gathered batch by batch."""
+"""The clips of a training set: their features are in memory once, and are gathered batch by batch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l3embedding.training import Arrays
+
 
 @dataclass(frozen=True)
 class Mixtures:
-    """Synthetic clips, each a point between two real ones; the point is stored, and not its frames.
+    """Synthetic clips, each a point between two real ones; the point is stored, and not its frames."""
 
-    Attributes
-    ----------
-    first, second
-        Indices of the real clips, int64 `[m]`.
-    weight
-        Weight of the first, float32 `[m]`; the second has the rest.
-    targets
-        0, 1 or -1, float32 `[m, tags]`.
-    """
-
-    first: NDArray[np.int64]
+    first: NDArray[np.int64]  # index of a real clip, [m]
     second: NDArray[np.int64]
-    weight: NDArray[np.float32]
-    targets: NDArray[np.float32]
+    weight: NDArray[np.float32]  # of the first, [m]; the second has the rest
+    targets: NDArray[np.float32]  # 0, 1 or -1, [m, tags]
 
     def __len__(self) -> int:
         return len(self.first)
@@ -39,21 +30,11 @@ class Mixtures:
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips with their features and targets.
+    """Clips with their features and targets."""
 
-    Attributes
-    ----------
-    features
-        `[clips, frames, ...]`, of any floating type, in memory or mapped from a file.
-    targets
-        Output name to float32 `[clips, ...]`.
-    context
-        Features of the whole clip, float32 `[clips, k]`.
-    """
-
-    features: NDArray[np.floating]
-    targets: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    context: NDArray[np.float32] | None = None
+    features: NDArray[np.floating]  # [clips, frames, ...], in memory or mapped from a file
+    targets: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)  # by output, [clips, ...]
+    context: NDArray[np.float32] | None = None  # features of the whole clip, [clips, k]
 
     def __len__(self) -> int:
         return len(self.features)
@@ -62,14 +43,15 @@ class Clips:
         """Frames of some clips, float32 `[n, frames, ...]`; a copy."""
         return self.features[index].astype(np.float32, copy=False)
 
-    def inputs(self, index: NDArray[np.int64]) -> Any:
+    def inputs(self, index: NDArray[np.int64]) -> Arrays:
         """The network's input for some clips: their frames, or frames and context."""
         frames = self.frames(index)
         return frames if self.context is None else {"frames": frames, "context": self.context[index]}
 
-    def batch(self, index: NDArray[np.int64]) -> tuple[Any, dict[str, NDArray[np.float32]]]:
-        """Inputs and targets of some clips."""
-        return self.inputs(index), {name: values[index] for name, values in self.targets.items()}
+    def batch(self, index: NDArray[np.int64], output: str | None = None) -> tuple[Arrays, Arrays]:
+        """Inputs of some clips, and the targets of one output or, by name, of all."""
+        targets = {name: values[index] for name, values in self.targets.items()}
+        return self.inputs(index), targets if output is None else targets[output]
 
 
 @dataclass(frozen=True)
@@ -96,9 +78,8 @@ class MixedClips(Clips):
 
     def frames(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
         """Frames of some clips, float32 `[n, frames, ...]`; a copy."""
-        mixed = index >= len(self.features)
+        mixed, first = index >= len(self.features), index.copy()
         at = index[mixed] - len(self.features)
-        first = index.copy()
         first[mixed] = self.mixtures.first[at]
         frames = super().frames(first)
         if mixed.any():

@@ -37,17 +37,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.preprocessing import StandardScaler
 
 from l3embedding.settings import CnnSettings
-from l3embedding.training import (
-    Arrays,
-    Callbacks,
-    EarlyStopping,
-    Pass,
-    Row,
-    Training,
-    TrainingState,
-    on_batch,
-    split_batches,
-)
+from l3embedding.training import Callbacks, EarlyStopping, Pass, Row, Training, TrainingState, on_batch, split_batches
 from l3embedding.utils.registry import look_up
 
 logger = logging.getLogger(__name__)
@@ -72,11 +62,10 @@ class CnnTeacher:
     Attributes
     ----------
     load
-        Name of a clip to the teacher's embeddings of the frames whose images the student is trained on, float
-        `[frames, d]`. Where resampling made one of the two a frame longer, that frame is left out.
+        From the name of a clip to the teacher's embeddings of the frames of its images, float `[frames, d]`. Where
+        resampling made one of the two a frame longer, that frame is left out.
     classifier
-        Untrained, with class probabilities. It is trained on the teacher's embeddings of the clips that the student
-        is trained on, and of no others.
+        Untrained, with class probabilities; it is trained on the same clips as the student, and on no others.
     """
 
     load: Load
@@ -87,14 +76,14 @@ class CnnClassifier(ClassifierMixin, BaseEstimator):
     """Classifies clips by a convolutional network on the images of their frames.
 
     Each frame has its clip's label, and a clip's probabilities are the mean of its frames'. There is no validation
-    part: the learning rate decays to zero along a cosine, and the last epoch is kept.
+    set: the learning rate decays to zero along a cosine, and the last epoch is kept.
 
     Parameters
     ----------
     build
         Builds the untrained network, image to embedding, for the shape of an image.
     load
-        Name of a clip to the images of its frames, float `[frames, bins, windows, 1]`.
+        From the name of a clip to the images of its frames, float `[frames, bins, windows, 1]`.
     settings
         Supervision and schedule.
     seed
@@ -114,12 +103,8 @@ class CnnClassifier(ClassifierMixin, BaseEstimator):
         teacher: CnnTeacher | None = None,
         checkpoints: Path | None = None,
     ) -> None:
-        self.build = build
-        self.load = load
-        self.settings = settings
-        self.seed = seed
-        self.teacher = teacher
-        self.checkpoints = checkpoints
+        self.build, self.load, self.settings = build, load, settings
+        self.seed, self.teacher, self.checkpoints = seed, teacher, checkpoints
 
     def fit(self, clips: NDArray[Any], classes: NDArray[Any]) -> CnnClassifier:
         """Train on clips, names `[n]`, and their classes `[n]`."""
@@ -134,7 +119,7 @@ class CnnClassifier(ClassifierMixin, BaseEstimator):
             checkpoint = self.checkpoints / f"{hashlib.sha256('/'.join(clips).encode()).hexdigest()[:16]}.npz"
         state = TrainingState.restore(checkpoint, self.model_, settings.learning_rate)
 
-        def gather(rows: NDArray[np.int64]) -> tuple[Arrays, Arrays]:
+        def gather(rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
             return frames[rows].astype(np.float32), {name: values[rows] for name, values in targets.items()}
 
         def batches(epoch: int) -> Pass:
@@ -168,10 +153,8 @@ class CnnClassifier(ClassifierMixin, BaseEstimator):
         assert self.teacher is not None, "this supervision needs a teacher"
         vectors = [self.teacher.load(clip) for clip in clips]
         counts = [min(map(len, pair)) for pair in zip(images, vectors, strict=True)]
-        frames, embeddings = (
-            np.concatenate([each[:count] for each, count in zip(arrays, counts, strict=True)])
-            for arrays in (images, vectors)
-        )
+        frames = np.concatenate([each[:count] for each, count in zip(images, counts, strict=True)])
+        embeddings = np.concatenate([each[:count] for each, count in zip(vectors, counts, strict=True)])
         labels = np.repeat(labels, counts)
         targets = {"classes": labels}
         if "embedding" in wanted:
@@ -202,7 +185,7 @@ class CnnClassifier(ClassifierMixin, BaseEstimator):
 
 
 def soften(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
-    """Divide the logits of probabilities `[n, classes]` by a temperature; returns probabilities again."""
+    """Divide the logits of probabilities `[n, classes]` by a temperature, and return probabilities again."""
     logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)

@@ -31,33 +31,25 @@ _LEAST_COUNT = 0.5
 
 @dataclass(frozen=True)
 class Curve:
-    """Counts by threshold, of one set of clips or, with a leading axis, of several.
+    """Counts by threshold, of one set of clips or, with a leading axis, of several."""
 
-    Attributes
-    ----------
-    thresholds
-        float64 `[n]`, increasing; the last is 1.
-    true_positives, false_positives, false_negatives
-        Integers `[..., n]`.
-    """
-
-    thresholds: NDArray[np.float64]
-    true_positives: Counts
+    thresholds: NDArray[np.float64]  # [n], increasing; the last is 1
+    true_positives: Counts  # [..., n]
     false_positives: Counts
     false_negatives: Counts
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """True positives over all predicted positives, float64 `[..., n]`."""
+        """True positives over all predicted positives, `[..., n]`."""
         return self.true_positives / np.maximum(self.true_positives + self.false_positives, _LEAST_COUNT)
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """True positives over all positives, float64 `[..., n]`."""
+        """True positives over all positives, `[..., n]`."""
         return self.true_positives / np.maximum(self.true_positives + self.false_negatives, _LEAST_COUNT)
 
     def area(self, *, pooled: bool = False) -> NDArray[np.float64]:
-        """Area under the precision-recall curve, float64 `[...]`.
+        """Area under the precision-recall curve, `[...]`.
 
         The area depends on the order of points that have the same recall but not the same precision. The
         official program sorts by recall with NumPy's default sort, which is not stable, starting from falling
@@ -72,7 +64,7 @@ class Curve:
         return np.asarray(np.trapezoid(precision, recall, axis=-1))
 
     def f1_at(self, threshold: float) -> NDArray[np.float64]:
-        """Harmonic mean of precision and recall at the first threshold not below `threshold`, float64 `[...]`."""
+        """Harmonic mean of precision and recall at the first threshold not below `threshold`, `[...]`."""
         index = np.searchsorted(self.thresholds, threshold)
         doubled = 2.0 * self.true_positives[..., index]
         wrong = self.false_positives[..., index] + self.false_negatives[..., index]
@@ -81,27 +73,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Events:
-    """The changes of the counts of a category.
+    """The changes of the counts of a category."""
 
-    Attributes
-    ----------
-    thresholds
-        float64 `[n]`, increasing.
-    row
-        Index of the highest threshold at which the event counts, int64 `[m]`; it counts at all lower ones too.
-    clip
-        Row of its clip, int64 `[m]`.
-    change
-        Change of the true positives, false positives and false negatives, int64 `[3, m]`.
-    misses
-        False negatives of each clip if nothing is predicted, int64 `[clips]`.
-    """
-
-    thresholds: NDArray[np.float64]
-    row: NDArray[np.int64]
-    clip: NDArray[np.int64]
-    change: NDArray[np.int64]
-    misses: Counts
+    thresholds: NDArray[np.float64]  # [n], increasing
+    row: NDArray[np.int64]  # index of the highest threshold at which the event counts, [m]; it counts at lower ones too
+    clip: NDArray[np.int64]  # row of its clip, [m]
+    change: NDArray[np.int64]  # of the true positives, false positives and false negatives, [3, m]
+    misses: Counts  # false negatives of each clip if nothing is predicted, [clips]
 
     def curve(self) -> Curve:
         """Count every clip once."""

@@ -39,21 +39,11 @@ _CLIPS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class FoldClassifier:
-    """A classifier of clips.
+    """A classifier of clips."""
 
-    Attributes
-    ----------
-    build
-        Makes it, untrained, from the settings and a seed.
-    grid
-        Parameters to the values that a search chooses among.
-    max_frames
-        Limit on the frames that a framewise classifier is trained on.
-    """
-
-    build: Callable[[FoldsSettings, int], BaseEstimator]
-    grid: Mapping[str, Sequence[Any]]
-    max_frames: int | None = None
+    build: Callable[[FoldsSettings, int], BaseEstimator]  # makes it, untrained, from the settings and a seed
+    grid: Mapping[str, Sequence[Any]]  # the values of each parameter that a search tries
+    max_frames: int | None = None  # limit on the training frames of a framewise classifier
 
 
 FOLD_CLASSIFIERS: Mapping[str, FoldClassifier] = {
@@ -107,7 +97,7 @@ def fold_model(settings: FoldsSettings, seed: int = 0, load: Load | None = None)
 
 
 def fold_grid(settings: FoldsSettings) -> dict[str, Sequence[Any]]:
-    """The values that a search chooses among, under the names of the parameters of `fold_model`'s result."""
+    """The values that a search tries, by the names that the parameters have in `fold_model`'s result."""
     kind = look_up(FOLD_CLASSIFIERS, settings.classifier, "folds.classifier")
     prefix = "classifier__" if clip_vectorizer(settings) else "model__classifier__"
     return {prefix + name: values for name, values in kind.grid.items()}
@@ -117,23 +107,12 @@ class FramewiseClassifier(ClassifierMixin, BaseEstimator):
     """Classifies clips by averaging a classifier's predictions for their frames.
 
     It averages probabilities, or the decision values of an SVM, which has none. Frames are loaded when they
-    are needed, so a data set need not fit into memory.
-
-    Parameters
-    ----------
-    model
-        Classifies frames.
-    load
-        From the name of a clip to its embeddings, float `[frames, d]`.
-    max_frames
-        Limit on the training frames, which are evenly spread over the clips and within each clip; by default
-        only `MAX_BYTES` limits them.
+    are needed, so a data set need not fit into memory. `max_frames` and `MAX_BYTES` limit the training frames, which
+    are evenly spread over the clips and within each clip.
     """
 
     def __init__(self, model: BaseEstimator, load: Load, max_frames: int | None = None) -> None:
-        self.model = model
-        self.load = load
-        self.max_frames = max_frames
+        self.model, self.load, self.max_frames = model, load, max_frames
 
     def fit(self, clips: NDArray[np.str_], classes: NDArray[np.str_]) -> FramewiseClassifier:
         """Train on clips, names `[n]`, and their classes `[n]`."""
@@ -149,20 +128,17 @@ class FramewiseClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, clips: NDArray[np.str_]) -> NDArray[np.str_]:
         """Predict the class of each clip, `[n]`."""
+        has_probabilities = hasattr(self.model_, "predict_proba")
+        scores_of = self.model_.predict_proba if has_probabilities else self.model_.decision_function
         best: list[int] = []
         for start in range(0, len(clips), _CLIPS_AT_ONCE):
             frames = [self.load(clip) for clip in clips[start : start + _CLIPS_AT_ONCE]]
             ends = np.cumsum([len(each) for each in frames])[:-1]
-            scores = self._scores(np.concatenate(frames).astype(np.float32))
+            scores = scores_of(np.concatenate(frames).astype(np.float32))
+            if scores.ndim == 1:  # an SVM of two classes returns the decision values of the second only
+                scores = np.column_stack([-scores, scores])
             best += [int(each.mean(axis=0).argmax()) for each in np.split(scores, ends)]
         return self.classes_[best]
-
-    def _scores(self, frames: NDArray[np.float32]) -> NDArray[np.floating]:
-        if hasattr(self.model_, "predict_proba"):
-            return self.model_.predict_proba(frames)
-        # Of two classes, an SVM gives one decision value, that of the second.
-        scores = self.model_.decision_function(frames)
-        return scores if scores.ndim == 2 else np.column_stack([-scores, scores])
 
 
 def _evenly(frames: NDArray[np.floating], n: int) -> NDArray[np.floating]:

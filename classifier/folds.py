@@ -27,30 +27,14 @@ INNER_SPLITS = 3
 
 @dataclass(frozen=True)
 class FoldResults:
-    """Results of a cross-validation over folds.
+    """Results of a cross-validation over folds."""
 
-    Attributes
-    ----------
-    accuracy
-        Mean over the folds.
-    fold_accuracy
-        Accuracy by test fold.
-    class_accuracy
-        Recall by class, over all folds.
-    predictions
-        The predicted class of each clip, `[n]`.
-    confusion
-        Number of clips by true and predicted class, in the order of `class_accuracy`, int64 `[classes, classes]`.
-    parameters
-        The parameters that the search chose, by test fold.
-    """
-
-    accuracy: float
-    fold_accuracy: dict[str, float]
-    class_accuracy: dict[str, float]
-    predictions: NDArray[np.str_]
-    confusion: NDArray[np.int64]
-    parameters: dict[str, dict[str, Any]]
+    accuracy: float  # mean over the folds
+    fold_accuracy: dict[str, float]  # by test fold
+    class_accuracy: dict[str, float]  # recall by class, over all folds
+    predictions: NDArray[np.str_]  # the predicted class of each clip, [n]
+    confusion: NDArray[np.int64]  # number of clips, [true class, predicted class], in the order of class_accuracy
+    parameters: dict[str, dict[str, Any]]  # those that the search chose, by test fold
 
 
 def evaluate_folds(
@@ -75,12 +59,12 @@ def evaluate_folds(
     model
         An untrained classifier, which is cloned for each fold.
     grid
-        Parameters to the values to choose among, for each test fold by cross-validation within its training
+        The values of each parameter that a search tries, for each test fold by cross-validation within its training
         folds; None: no search.
     n_jobs
         Processes of a search.
     checkpoints
-        Folder for the results of each finished fold, which an interrupted run resumes from.
+        Folder for the results of each finished fold, from which an interrupted run resumes.
 
     Raises
     ------

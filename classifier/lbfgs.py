@@ -52,8 +52,15 @@ def minimize_lbfgs(training: Training, batches: Pass) -> None:
     ]
 
     def objective(vector: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """The means over all samples; the order of the batches is always the same, so that they are deterministic."""
         _assign(variables, vector)
-        return _loss_and_gradient(training.model.optimizer, batches)
+        recorder, total, n = training.model.optimizer, 0.0, sum(map(len, batches.rows))
+        for sum_ in recorder.sums:
+            sum_.assign(keras.ops.zeros_like(sum_))
+        for rows, (inputs, targets) in zip(batches.rows, batches.ahead(), strict=True):
+            recorder.learning_rate = len(rows) / n
+            total += len(rows) / n * batches.step(inputs, targets)["loss"]
+        return total, _flatten(recorder.sums)
 
     # SciPy passes loss and parameters to a callback whose argument has this name.
     def callback(intermediate_result: OptimizeResult) -> None:
@@ -64,32 +71,15 @@ def minimize_lbfgs(training: Training, batches: Pass) -> None:
         if valid is None or training.callbacks.should_stop() or training.stopping.is_over(training.state):
             raise StopIteration
 
+    options = {"maxiter": _ITERATIONS_OF_MEMORY, "maxfun": 20 * _ITERATIONS_OF_MEMORY}
     while not training.stopping.is_over(training.state):
-        found = minimize(
-            objective,
-            _flatten(variables),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            callback=callback,
-            options={"maxiter": _ITERATIONS_OF_MEMORY, "maxfun": 20 * _ITERATIONS_OF_MEMORY},
-        )
+        start = _flatten(variables)
+        found = minimize(objective, start, (), "L-BFGS-B", jac=True, bounds=bounds, callback=callback, options=options)
         if found.status != 1:  # 1: the iterations of this memory are used up
             logger.info("L-BFGS ended: %s", found.message)
             return
         _assign(variables, found.x)
         training.save()
-
-
-def _loss_and_gradient(recorder: GradientRecorder, batches: Pass) -> tuple[float, NDArray[np.float64]]:
-    """The mean over all samples; the order of the batches is always the same, so that it is deterministic."""
-    total, n = 0.0, sum(map(len, batches.rows))
-    for sum_ in recorder.sums:
-        sum_.assign(keras.ops.zeros_like(sum_))
-    for rows, (inputs, targets) in zip(batches.rows, batches.ahead(), strict=True):
-        recorder.learning_rate = len(rows) / n
-        total += len(rows) / n * batches.step(inputs, targets)["loss"]
-    return total, _flatten(recorder.sums)
 
 
 def _flatten(variables: Sequence[Any]) -> NDArray[np.float64]:

@@ -37,16 +37,9 @@ def masked_crossentropy(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) ->
 class CooccurrenceLoss(keras.losses.Loss):
     """Masked binary cross-entropy, plus a cost for predicting co-occurring tags differently.
 
-    With s the sum of a batch's predictions, the cost is `factor * s' L s`: the sum over pairs of tags of
-    their frequency of co-occurrence times the squared difference of their sums. Predictions of frames
-    are averaged over the clip first.
-
-    Parameters
-    ----------
-    laplacian
-        As `cooccurrence_laplacian` returns it.
-    factor
-        Weight of the second term.
+    With s the sum of a batch's predictions and L the result of `cooccurrence_laplacian`, the cost is
+    `factor * s' L s`: the sum over pairs of tags of their frequency of co-occurrence times the squared difference
+    of their sums. Predictions of frames are averaged over the clip first.
     """
 
     def __init__(self, laplacian: NDArray[np.float32], factor: float) -> None:
@@ -62,17 +55,10 @@ class CooccurrenceLoss(keras.losses.Loss):
 
 
 def cooccurrence_laplacian(targets: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The Laplacian of the graph of co-occurring tags.
+    """The Laplacian D - A of the graph of co-occurring tags, float32 `[tags, tags]`.
 
-    Parameters
-    ----------
-    targets
-        0, 1 or -1, `[clips, tags]`.
-
-    Returns
-    -------
-    float32 `[tags, tags]`: D - A, where A is the fraction of clips that have both tags, and D the diagonal
-    matrix of its column sums.
+    A is the fraction of clips that have both tags, and D the diagonal matrix of its column sums. The targets are 0, 1
+    or -1, `[clips, tags]`.
     """
     present = (targets == 1).astype(np.float64)
     adjacency = present.T @ present / len(present)

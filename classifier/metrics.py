@@ -12,9 +12,9 @@ Conventions
   (1, 0) appended, and the area is that of the trapezoids. This is not average precision.
 - *Micro* pools the counts of all categories at each threshold of any category; *macro* is the mean of the
   categories' areas.
-- A category without a single positive has an area of 0 and counts in the macro mean. This follows from the
-  formulas, and the official program does the same in fine mode (in coarse mode it crashes). A warning names it,
-  since its 0 does not depend on the predictions.
+- A category without a single positive has an area of 0, whatever is predicted, and counts in the macro mean. This
+  follows from the formulas, and the official program does the same in fine mode (in coarse mode it crashes). A
+  warning names the category.
 - *lwlrap* is not among the official scores; see `lwlrap`. Confidence intervals are in
   `l3embedding.classifier.bootstrap`.
 
@@ -56,10 +56,8 @@ def evaluate(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy,
         ignored; tags without a column count as 0, with a warning.
     truth
         One row per clip, as `l3embedding.data.sonyc_ust.ground_truth` returns it.
-    taxonomy
-        The tags.
-    level
-        `fine` or `coarse`.
+    taxonomy, level
+        The tags, and `fine` or `coarse`.
 
     Returns
     -------
@@ -124,8 +122,8 @@ def evaluate_proximity(
 def lwlrap(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy, level: Level) -> float:
     """Label-weighted label-ranking average precision; 0 if no clip has any label.
 
-    For each true label, the fraction of the labels ranked at least as high that are true themselves; then the mean
-    over all true labels. X is ignored. Labels of equal score share the lowest of their ranks.
+    For each true label, it computes the fraction of true labels among those ranked at least as high; lwlrap is the
+    mean over all true labels. X is ignored. Labels of equal score share the lowest of their ranks.
 
     References
     ----------
@@ -176,11 +174,11 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises
     ------
     InputError
-        The file is missing, is not a table, has no column `audio_filename`, or names a clip twice.
+        The file is missing, is not a table, has no column `audio_filename`, or lists a clip twice.
     """
     table = read_table(path, ["audio_filename"]).set_index("audio_filename")
     if table.index.has_duplicates:
-        raise InputError(f"{path} names {table.index[table.index.duplicated()][0]} twice.")
+        raise InputError(f"{path} lists {table.index[table.index.duplicated()][0]} twice.")
     return table
 
 

@@ -7,8 +7,9 @@
 
 References
 ----------
-Cartwright et al., SONYC Urban Sound Tagging, DCASE 2019 workshop: the baseline; Srivastava et al., ICASSP 2021,
-and its code, github.com/ksangeeta2429/embedding-approx.
+Cartwright et al., SONYC Urban Sound Tagging, DCASE 2019 workshop: the baseline. Srivastava et al., ICASSP 2021,
+and its code, github.com/ksangeeta2429/embedding-approx. McFee, Salamon and Bello, Adaptive pooling operators for
+weakly labeled sound event detection, IEEE/ACM TASLP 26(11), 2018: AutoPool.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from l3embedding.classifier.pooling import AggregateFrames, AutoPool
 from l3embedding.classifier.scaling import Standardizer, Whitener
 from l3embedding.settings import ClassifierSettings
 from l3embedding.utils.registry import look_up
@@ -29,20 +29,55 @@ TAGS, SENSOR, PROXIMITY = "tags", "sensor", "proximity"
 """The outputs: the tags, and the auxiliary tasks."""
 
 
-@dataclass(frozen=True)
-class ModelType:
-    """How frames become a clip.
+AGGREGATIONS: Mapping[str, Callable[..., keras.KerasTensor]] = {
+    "max": ops.max,
+    "mean": ops.mean,
+    # Weighted by the softmax of the predictions themselves.
+    "softmax": lambda predictions, axis: ops.sum(ops.softmax(predictions, axis) * predictions, axis),
+}
 
-    Attributes
-    ----------
-    per_frame
-        Whether the loss sees the predictions of the frames, rather than that of the clip.
-    pool
-        Makes the layer that pools the frames' predictions.
+
+@keras.saving.register_keras_serializable("classifier")
+class AutoPool(layers.Layer):
+    """Pool `[batch, frames, classes]` over frames with softmax weights of trainable sharpness.
+
+    A class's alpha is 0 for the mean and grows towards the maximum. It starts at 1 and is constrained to be
+    non-negative, since below 0 pooling would tend to the minimum.
     """
 
-    per_frame: bool
-    pool: Callable[[ClassifierSettings], layers.Layer]
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make alpha `[classes]`."""
+        constraint = keras.constraints.NonNeg()
+        self.alpha = self.add_weight((input_shape[-1],), "ones", constraint=constraint, name="alpha")
+
+    def call(self, predictions: keras.KerasTensor) -> keras.KerasTensor:
+        """Pool."""
+        return ops.sum(ops.softmax(self.alpha * predictions, axis=1) * predictions, axis=1)
+
+
+@keras.saving.register_keras_serializable("classifier")
+class AggregateFrames(layers.Layer):
+    """Pool `[batch, frames, ...]` over frames in a fixed way, one of `AGGREGATIONS`."""
+
+    def __init__(self, how: str = "mean", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.how, self._aggregate = how, look_up(AGGREGATIONS, how, "classifier.frame_aggregation")
+
+    def call(self, predictions: keras.KerasTensor) -> keras.KerasTensor:
+        """Pool."""
+        return self._aggregate(predictions, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments for `from_config`."""
+        return super().get_config() | {"how": self.how}
+
+
+@dataclass(frozen=True)
+class ModelType:
+    """How the frames of a clip lead to its prediction."""
+
+    per_frame: bool  # whether the loss is of each frame's prediction, rather than the clip's
+    pool: Callable[[ClassifierSettings], layers.Layer]  # makes the layer that pools the frames' predictions
 
 
 MODEL_TYPES: Mapping[str, ModelType] = {
@@ -62,8 +97,8 @@ class Classifier:
     trained
         Input to all outputs, by name where there is more than one.
     tags
-        Input to the tags alone, as the loss sees them: per frame for a framewise model. Its loss selects the epoch,
-        since the sensor task cannot generalise to held-out sensors.
+        Input to the tags alone, per frame for a framewise model. Its loss selects the epoch, since the sensor task
+        cannot generalise to held-out sensors.
     clips
         Input to one prediction per clip, `[batch, tags]`.
     """
@@ -124,7 +159,7 @@ def build_classifier(
     Parameters
     ----------
     frame_shape
-        Shape of one frame: `(d,)`, or the encoder's input shape.
+        `(d,)`, or the encoder's input shape.
     n_tags
         Number of tags.
     settings

@@ -4,7 +4,7 @@ Neighbours are near in the mean embedding; what is mixed is the whole sequence o
 synthetic clip is kept (two clips and a weight), so that the training set does not grow in memory.
 
 `mlsmote`   Charte et al.: for each label that is rarer than the threshold, every clip that has it (a *seed*) is
-            mixed with one of its k nearest neighbours among them. A label is present in the synthetic clip if it is
+            mixed with one of its k nearest neighbours among these. A label is present in the synthetic clip if it is
             present in more than half of the seed and these neighbours ("ranking"); it is unknown if it is unknown
             for the seed or the neighbour.
 `lssmote`   the authors' label-set SMOTE: here a *set* of labels is too rare. A seed is a clip whose labels are
@@ -62,14 +62,10 @@ def oversample(
         Mean embedding of each clip, `[clips, d]`.
     targets
         0, 1 or -1 (unknown), float32 `[clips, tags]`.
-    rng
-        Draws neighbours and weights.
-    iterations
-        Passes.
-    threshold_type
-        `mean` or `percentile_P`.
-    k
-        Neighbours among which one is drawn.
+    rng, k
+        Draws weights, and a neighbour among the `k` nearest.
+    iterations, threshold_type
+        Number of passes, and `mean` or `percentile_P`.
 
     Returns
     -------
@@ -114,7 +110,7 @@ def _mlsmote(
             bag = np.flatnonzero(present[:, label])
             if len(bag) < 2:
                 continue
-            # Asked without points, scikit-learn does not count a point among its own neighbours.
+            # Without query points, scikit-learn does not count a point among its own neighbours.
             search = NearestNeighbors(n_neighbors=min(k, len(bag) - 1)).fit(means[bag])
             for seed, near in zip(bag, bag[search.kneighbors(return_distance=False)], strict=True):
                 if imbalance_ratios(counts)[label] <= threshold:
@@ -130,7 +126,7 @@ def _mlsmote(
 def _lssmote(
     means: Floats, targets: Floats, rng: np.random.Generator, iterations: int, threshold_type: str, k: int
 ) -> Iterator[Recipe]:
-    """Clips with an unknown label take no part, since their label set is unknown."""
+    """Clips with an unknown label are left out, since their label set is unknown."""
     clips_of: dict[frozenset[int], list[int]] = {}
     for clip in np.flatnonzero((targets >= 0).all(axis=1)):
         clips_of.setdefault(frozenset(np.flatnonzero(targets[clip] == 1).tolist()), []).append(int(clip))
@@ -155,7 +151,7 @@ METHODS: Mapping[str, Callable[..., Iterator[Recipe]] | None] = {"none": None, "
 def _completions(
     wanted: frozenset[int], clips_of: Mapping[frozenset[int], list[int]]
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each clip whose labels are a subset of those wanted, with the other clips that complete it to them."""
+    """Each clip whose labels are a subset of the wanted ones, with the other clips that have the missing labels."""
     subsets = [name for name in clips_of if name <= wanted]
     for name in subsets:
         completing = [clip for other in subsets if name | other == wanted for clip in clips_of[other]]

@@ -22,13 +22,7 @@ _CHUNK_CLIPS = 256
 
 @keras.saving.register_keras_serializable("classifier")
 class Standardizer(keras.layers.Layer):
-    """Subtracts the mean of each embedding dimension and divides by its standard deviation; not trained.
-
-    Parameters
-    ----------
-    mean, scale
-        `[d]`, which become float32.
-    """
+    """Subtracts the mean of each embedding dimension and divides by its standard deviation, `[d]`; not trained."""
 
     def __init__(self, mean: Any, scale: Any, **kwargs: Any) -> None:
         super().__init__(**{"trainable": False, "name": "standardization"} | kwargs)
@@ -55,10 +49,7 @@ class Standardizer(keras.layers.Layer):
 class Whitener(keras.layers.Layer):
     """Projects on principal components, and scales each to unit variance; not trained.
 
-    Parameters
-    ----------
-    mean, kernel
-        `[d]` and `[d, components]`, which become float32.
+    The mean is `[d]`, the kernel `[d, components]`.
     """
 
     def __init__(self, mean: Any, kernel: Any, **kwargs: Any) -> None:
@@ -69,13 +60,8 @@ class Whitener(keras.layers.Layer):
     def fit(cls, features: NDArray[np.floating], components: int | None, standardizer: Standardizer | None) -> Whitener:
         """Fit to the frames of features `[clips, frames, d]`.
 
-        By default there are as many components as dimensions that the frames span. If a standardizer, fitted to the
-        same features, is given, the frames are standardised first.
-
-        Raises
-        ------
-        InputError
-            The frames span fewer dimensions than `components`.
+        By default there are as many components as dimensions that the frames span. A standardizer, fitted to the same
+        features, is applied first.
         """
         size = features.shape[-1]
         scale = np.ones(size) if standardizer is None else standardizer.scale.astype(np.float64)
@@ -89,8 +75,7 @@ class Whitener(keras.layers.Layer):
         spanned = int((variances > 1e-6 * variances[0]).sum())
         if components is not None and components > spanned:
             raise InputError(
-                f"pca_components: {components} is more than the {spanned} dimensions that the embeddings span "
-                f"(of {size})."
+                f"pca_components: {components} is more than the {spanned} of {size} dimensions that embeddings span."
             )
         kept = components or spanned
         # The sign of a direction is arbitrary and varies between LAPACK builds; its largest entry becomes positive.

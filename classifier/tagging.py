@@ -1,9 +1,9 @@
 """The recipe of SONYC-UST: from annotations and embeddings to a trained classifier and its predictions.
 
-A training clip has the labels that any annotator gave it, or the verified ones. Tags that nobody labelled do not
-contribute to the loss; nor, in label mode `fine`, do those of a category whose uncertain tag is present. The epoch
-is selected on training sensors that are held out. A classifier of fine tags also predicts the coarse ones, by the
-maximum over each category's; one of coarse tags predicts these alone.
+A training clip has the labels that any annotator gave it, or the verified ones. The loss ignores tags that nobody
+labelled and, in label mode `fine`, those of a category whose uncertain tag is present. The epoch is selected on
+training sensors that are held out. A classifier of fine tags also predicts each coarse one, by the maximum over its
+fine tags; a classifier of coarse tags predicts these alone.
 """
 
 from __future__ import annotations
@@ -38,24 +38,12 @@ HELD_OUT = 0.15
 
 @dataclass(frozen=True)
 class Tagged:
-    """Predictions of a trained classifier.
+    """Predictions of a trained classifier."""
 
-    Attributes
-    ----------
-    predictions
-        One row per evaluated clip, one column per predicted tag.
-    prior
-        The same of a baseline: each tag's frequency in the training clips.
-    history
-        One row per epoch.
-    facts
-        Numbers of clips and epochs.
-    """
-
-    predictions: pd.DataFrame
-    prior: pd.DataFrame
-    history: pd.DataFrame
-    facts: dict[str, Any]
+    predictions: pd.DataFrame  # one row per evaluated clip, one column per predicted tag
+    prior: pd.DataFrame  # the same of a baseline: each tag's frequency in the training clips
+    history: pd.DataFrame  # one row per epoch
+    facts: dict[str, Any]  # numbers of clips and epochs
 
 
 def predicted_columns(taxonomy: Taxonomy, label_mode: str) -> list[str]:
@@ -84,9 +72,8 @@ def tag_targets(
         for category in taxonomy.categories:
             if category.uncertain_column:
                 masked.loc[targets[category.uncertain_column] == 1, category.fine_columns] = UNKNOWN
-    for column in columns:
-        if not (masked[column] == 1).any():
-            logger.warning("no clip of the split %s has %s: it cannot be learned", split, column)
+    for column in masked.columns[~(masked == 1).any()]:
+        logger.warning("no clip of the split %s has %s: it cannot be learned", split, column)
     return masked
 
 
@@ -113,14 +100,10 @@ def tag_clips(
         As `tag_targets` returns them, one row per training clip, in the same order.
     training, evaluated
         The training clips and the clips to predict: embeddings, or the encoder's inputs `[clips, frames, ...]`.
-    settings
-        The classifier and its training.
-    seed
-        Seed of every random choice.
+    settings, seed, callbacks
+        The classifier and its training, the seed of every random choice, and the training's callbacks.
     encoder, scaling
         To fine-tune: the network that embeds a frame, and the standardisation of its embeddings.
-    callbacks
-        Called while the classifier is trained.
 
     Raises
     ------
@@ -130,7 +113,7 @@ def tag_clips(
     shapes = [each.features.shape[2:] for each in (training, evaluated)]
     if shapes[0] != shapes[1]:
         raise InputError(
-            f"Frames of the training clips are of shape {shapes[0]}, of the evaluated clips {shapes[1]}; "
+            f"Frames of the training clips have the shape {shapes[0]}, those of the evaluated clips {shapes[1]}; "
             "embed both alike."
         )
     index = pd.Index(training.clips)
@@ -143,7 +126,11 @@ def tag_clips(
         outputs = {name: values[:, np.newaxis] for name, values in outputs.items()}
     clips = Clips(training.features, outputs, context)
     if settings.oversample != "none":
-        clips = _oversampled(clips, labels, ~held_out, settings, rng)
+        sources = np.flatnonzero(~held_out)
+        means = np.stack([clips.features[clip].mean(axis=0, dtype=np.float32) for clip in sources])
+        options = (rng, settings.oversample_iters, settings.threshold_type)
+        mixtures = oversample(settings.oversample, means, labels[sources], *options)
+        clips = MixedClips.of(clips, mixtures.renumbered(sources), TAGS)
     build = partial(
         build_classifier,
         shapes[0],
@@ -182,11 +169,6 @@ def auxiliary_targets(
     -------
     `sensor`, float32 `[clips, sensors]`, and `proximity`, float32 `[clips, fine tags, 2]` (near, far); all 0
     where no majority of the annotators chose near or far.
-
-    Raises
-    ------
-    InputError
-        The annotations have no proximity.
     """
     targets = {}
     if settings.sensor_factor:
@@ -243,26 +225,9 @@ def _contexts(
         return None, None
     contexts = [clip_context(annotations, pd.Index(each.clips)) for each in (training, evaluated)]
     place, _ = contexts[0]
-    mean, scale = np.zeros(place.shape[1]), np.ones(place.shape[1])
-    if settings.standardize:
-        mean, spread = place.mean(axis=0), place.std(axis=0)
-        scale = np.where(spread > 0, spread, 1)
+    mean, spread = (place.mean(axis=0), place.std(axis=0)) if settings.standardize else (np.zeros(2), np.ones(2))
+    scale = np.where(spread > 0, spread, 1)
     first, second = (
         np.concatenate([(place - mean) / scale, time], axis=1, dtype=np.float32) for place, time in contexts
     )
     return first, second
-
-
-def _oversampled(
-    clips: Clips,
-    labels: NDArray[np.float32],
-    train: NDArray[np.bool_],
-    settings: ClassifierSettings,
-    rng: np.random.Generator,
-) -> MixedClips:
-    """Append synthetic clips, which are made of training clips that are not held out."""
-    of = np.flatnonzero(train)
-    means = np.stack([clips.features[clip].mean(axis=0, dtype=np.float32) for clip in of])
-    iterations, threshold_type = settings.oversample_iters, settings.threshold_type
-    mixtures = oversample(settings.oversample, means, labels[of], rng, iterations, threshold_type)
-    return MixedClips.of(clips, mixtures.renumbered(of), TAGS)

@@ -1,7 +1,7 @@
 """Training a classifier: by Adam in batches, or by L-BFGS on all clips at once.
 
-Either way the weights of the epoch with the lowest loss on the held-out clips are kept, and a training that is
-interrupted and resumed ends bit for bit where an undisturbed one ends.
+Both keep the weights of the epoch with the lowest loss on the held-out clips. A training that is interrupted and
+resumed ends bit for bit where an undisturbed one ends.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -25,17 +26,7 @@ from l3embedding.classifier.losses import (
 )
 from l3embedding.classifier.network import PROXIMITY, SENSOR, TAGS, Classifier
 from l3embedding.settings import ClassifierSettings
-from l3embedding.training import (
-    Arrays,
-    Callbacks,
-    EarlyStopping,
-    Pass,
-    Row,
-    Training,
-    TrainingState,
-    on_batch,
-    split_batches,
-)
+from l3embedding.training import Callbacks, EarlyStopping, Pass, Row, Training, TrainingState, on_batch, split_batches
 from l3embedding.utils.registry import look_up
 
 logger = logging.getLogger(__name__)
@@ -72,8 +63,6 @@ def train(
 ) -> tuple[Classifier, pd.DataFrame]:
     """Train a classifier, and keep the epoch of the lowest loss on the held-out clips.
 
-    The order of the clips is a function of the seed and the epoch.
-
     Parameters
     ----------
     build
@@ -85,7 +74,7 @@ def train(
     settings
         Optimizer, schedule and losses.
     seed
-        Seed of the initial weights, the order of the clips and dropout.
+        Seed of the initial weights, of dropout and, with the epoch, of the order of the clips.
     callbacks
         The first epoch is never stopped, so that there is a history.
 
@@ -103,10 +92,7 @@ def train(
     state = TrainingState.restore(callbacks.checkpoint, model, settings.learning_rate)
 
     def batches(order: NDArray[np.int64], network: keras.Model, step: Callable[..., Row]) -> Pass:
-        def gather(rows: NDArray[np.int64]) -> tuple[Arrays, Arrays]:
-            inputs, targets = clips.batch(rows)
-            return inputs, targets if isinstance(network.output, Mapping) else targets[TAGS]
-
+        gather = partial(clips.batch, output=None if isinstance(network.output, Mapping) else TAGS)
         return Pass(split_batches(order, settings.batch_size), gather, on_batch(step))
 
     def keep(row: Row) -> None:
@@ -116,14 +102,10 @@ def train(
             losses = (row["train_loss"], row["valid_loss"])
             logger.info("epoch %d of %d: loss %.4f, held-out loss %.4f", row["epoch"], settings.epochs, *losses)
 
-    training = Training(
-        model,
-        state,
-        EarlyStopping(settings.epochs, settings.patience),
-        replace(callbacks, should_stop=lambda: bool(state.history) and callbacks.should_stop()),
-        batches(np.flatnonzero(held_out), classifier.tags, classifier.tags.test_on_batch),
-        keep,
-    )
+    after_an_epoch = replace(callbacks, should_stop=lambda: bool(state.history) and callbacks.should_stop())
+    validation = batches(np.flatnonzero(held_out), classifier.tags, classifier.tags.test_on_batch)
+    stopping = EarlyStopping(settings.epochs, settings.patience)
+    training = Training(model, state, stopping, after_an_epoch, validation, keep)
     _, run = look_up(OPTIMIZERS, settings.optimizer, "classifier.optimizer")
     run(training, lambda order: batches(order, model, model.train_on_batch), chosen, seed)
     model.set_weights(state.best_weights)
@@ -137,16 +119,15 @@ def predict(classifier: Classifier, clips: Clips) -> NDArray[np.float32]:
 
 
 def _compile(classifier: Classifier, targets: NDArray[np.float32], settings: ClassifierSettings) -> None:
-    """Set what is minimised: the loss of the tags, and those of the auxiliary tasks by their factors."""
+    """Set the optimizer, the loss of the tags, and those of the auxiliary tasks by their factors."""
     loss = masked_binary_crossentropy
     if settings.cooccurrence_loss:
         laplacian = cooccurrence_laplacian(targets.reshape(-1, targets.shape[-1]))
         loss = CooccurrenceLoss(laplacian, settings.cooccurrence_loss_factor)
     make_optimizer, _ = look_up(OPTIMIZERS, settings.optimizer, "classifier.optimizer")
     optimizer = make_optimizer(settings.learning_rate)
-    factors = {SENSOR: settings.sensor_factor, PROXIMITY: settings.proximity_factor}
-    factors = {name: factor for name, factor in factors.items() if factor}
-    if factors:
+    auxiliary = ((SENSOR, settings.sensor_factor), (PROXIMITY, settings.proximity_factor))
+    if factors := {name: factor for name, factor in auxiliary if factor}:
         losses = {TAGS: loss} | dict.fromkeys(factors, masked_crossentropy)
         classifier.trained.compile(optimizer, losses, loss_weights={TAGS: 1.0} | factors, jit_compile=False)
         # The held-out clips choose the epoch by their tags alone.

@@ -45,46 +45,24 @@ Step = Callable[[Arrays, Arrays], Row]
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Functions that a training calls, and the file of its state.
+    """Functions that a training calls, and the file of its state."""
 
-    Attributes
-    ----------
-    on_epoch
-        Called with each row of the history, when its epoch ends.
-    checkpoint
-        File of the training state; if it exists, training resumes from it.
-    should_stop
-        Asked before each batch; if it returns true, training saves its state and returns.
-    """
-
-    on_epoch: Callable[[Row], None] = lambda row: None
-    checkpoint: Path | None = None
-    should_stop: Callable[[], bool] = lambda: False
+    on_epoch: Callable[[Row], None] = lambda row: None  # called with each row of the history
+    checkpoint: Path | None = None  # if it exists, training resumes from it
+    should_stop: Callable[[], bool] = lambda: False  # asked before each batch; if true, training saves and returns
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass over batches, in their order.
+    """One pass over batches, in their order."""
 
-    Attributes
-    ----------
-    rows
-        The samples of each batch, int64 `[samples]`.
-    gather
-        Samples to the batch's inputs and targets.
-    step
-        Trains or evaluates on a batch.
-    threads
-        Threads that gather batches while the step computes.
-    """
-
-    rows: Sequence[NDArray[np.int64]]
-    gather: Callable[[NDArray[np.int64]], tuple[Arrays, Arrays]]
-    step: Step
-    threads: int = 1
+    rows: Sequence[NDArray[np.int64]]  # the samples of each batch
+    gather: Callable[[NDArray[np.int64]], tuple[Arrays, Arrays]]  # from samples to inputs and targets
+    step: Step  # trains or evaluates on a batch
+    threads: int = 1  # gather batches while the step computes
 
     def ahead(self, first: int = 0) -> Iterator[tuple[Arrays, Arrays]]:
-        """Gather batches from `first` on, a few ahead of the step."""
+        """Gather batches from number `first` on, a few ahead of the step."""
         return map_ahead(self.gather, self.rows[first:], self.threads)
 
 
@@ -95,40 +73,20 @@ def split_batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]
 
 def on_batch(step: Callable[..., Any]) -> Step:
     """Make a step of Keras' `train_on_batch` or `test_on_batch`."""
-    return lambda inputs, targets: {
-        name: float(value) for name, value in step(inputs, targets, return_dict=True).items()
-    }
+    return lambda x, y: {name: float(value) for name, value in step(x, y, return_dict=True).items()}
 
 
 @dataclass
 class TrainingState:
-    """How far a training has come, apart from the variables of its model.
+    """How far a training has come, apart from the variables of its model."""
 
-    Attributes
-    ----------
-    learning_rate
-        For the next epoch, unless the optimizer has a schedule of its own.
-    reference_loss
-        Loss of the last epoch that improved by more than `EarlyStopping.min_delta`.
-    stale
-        Epochs since then.
-    plateau
-        Epochs since then, or since the learning rate was last lowered.
-    history
-        One row per finished epoch.
-    logs
-        Loss and metrics of the batches of the epoch under way.
-    best_weights
-        Of the epoch of the lowest loss, where the training keeps them in memory.
-    """
-
-    learning_rate: float
-    reference_loss: float = math.inf
-    stale: int = 0
-    plateau: int = 0
-    history: list[Row] = field(default_factory=list)
-    logs: list[Row] = field(default_factory=list)
-    best_weights: list[NDArray[np.float32]] = field(default_factory=list)
+    learning_rate: float  # of the next epoch, unless the optimizer has a schedule of its own
+    reference_loss: float = math.inf  # of the last epoch that improved by more than `EarlyStopping.min_delta`
+    stale: int = 0  # epochs since then
+    plateau: int = 0  # epochs since then, or since the learning rate was last lowered
+    history: list[Row] = field(default_factory=list)  # one row per finished epoch
+    logs: list[Row] = field(default_factory=list)  # one row per finished batch of the current epoch
+    best_weights: list[NDArray[np.float32]] = field(default_factory=list)  # if the training keeps them in memory
 
     def is_best(self, name: str) -> bool:
         """Whether a column of the history is lowest in the last epoch, for the first time."""
@@ -145,14 +103,8 @@ class TrainingState:
 
     @classmethod
     def restore(cls, path: Path | None, model: keras.Model, learning_rate: float) -> TrainingState:
-        """Read what `save` wrote into a compiled model; without a file, return the state of a new training.
-
-        Raises
-        ------
-        InputError
-            The file is of another network.
-        """
-        # Its variables are made at the first step otherwise.
+        """Read a saved state and a compiled model's variables; without a file, return the state of a new training."""
+        # Otherwise its variables would only be made at the first step.
         model.optimizer.build(model.trainable_variables)
         if path is None or not path.is_file():
             return cls(learning_rate)
@@ -167,18 +119,16 @@ class TrainingState:
 
 
 def assign_all(variables: Sequence[Any], values: Sequence[NDArray[Any]], name: str) -> None:
-    """Assign values to a network's variables; `name` is what an error calls their origin.
+    """Assign values to a network's variables; errors call their origin `name`.
 
     Raises
     ------
     InputError
-        They are of another network; the first variable of another shape is named.
+        The values are of another network.
     """
     for variable, value in zip(variables, values, strict=False):
-        if tuple(variable.shape) != value.shape:
-            raise InputError(
-                f"{name} has another shape: {variable.path} is {value.shape} there, {tuple(variable.shape)} here."
-            )
+        if (shape := tuple(variable.shape)) != value.shape:
+            raise InputError(f"{name} has another shape: {variable.path} is {value.shape} there, {shape} here.")
     if len(variables) != len(values):
         raise InputError(f"{name} has another shape: it has {len(values)} weights, not {len(variables)}.")
     for variable, value in zip(variables, values, strict=True):
@@ -198,30 +148,19 @@ class EarlyStopping:
     """When training ends and when the learning rate is lowered, by the rules of Keras' own callbacks.
 
     Those, `EarlyStopping` and `ReduceLROnPlateau`, forget their counts when a program ends.
-
-    Attributes
-    ----------
-    epochs
-        Maximum number of epochs.
-    patience
-        Epochs without improvement before training ends.
-    min_delta
-        Least decrease of the loss that counts as improvement.
-    plateau_patience
-        Epochs without improvement before the learning rate is lowered; None: never.
     """
 
-    epochs: int
-    patience: int
-    min_delta: float = 0.0
-    plateau_patience: int | None = None
+    epochs: int  # at most
+    patience: int  # epochs without improvement before training ends
+    min_delta: float = 0.0  # the least decrease of the loss that counts as improvement
+    plateau_patience: int | None = None  # epochs without improvement before the learning rate is lowered; None: never
 
     def is_over(self, state: TrainingState) -> bool:
-        """Whether training ends here."""
+        """Whether training ends after the epochs so far."""
         return len(state.history) >= self.epochs or state.stale >= self.patience
 
     def count(self, state: TrainingState, loss: float) -> bool:
-        """Count an epoch of this loss; returns whether the learning rate was lowered."""
+        """Count an epoch of this loss; return whether the learning rate was lowered."""
         if loss < state.reference_loss - self.min_delta:
             state.reference_loss, state.stale, state.plateau = loss, 0, 0
             return False
@@ -234,39 +173,19 @@ class EarlyStopping:
 
 @dataclass
 class Training:
-    """A training under way.
-
-    Attributes
-    ----------
-    model
-        Compiled; its variables are those that are saved.
-    state
-        From `TrainingState.restore`.
-    stopping
-        When training ends and the learning rate is lowered.
-    callbacks
-        The caller's.
-    validation
-        What the model is evaluated on after each epoch; without it, early stopping uses the training loss.
-    keep
-        Called with each row of the history before the state is saved: keeps the best model, logs.
-    save_s
-        Least time between two saved states, s.
-    timed
-        Whether rows of the history also have the learning rate, samples per second and seconds.
-    """
+    """The training of a compiled model, whose state is from `TrainingState.restore`."""
 
     model: keras.Model
     state: TrainingState
     stopping: EarlyStopping
     callbacks: Callbacks
-    validation: Pass | None = None
-    keep: Callable[[Row], None] = lambda row: None
+    validation: Pass | None = None  # after each epoch; without it, early stopping uses the training loss
+    keep: Callable[[Row], None] = lambda row: None  # called with each row of the history before the state is saved
     save_s: float = SAVE_S
-    timed: bool = False
+    timed: bool = False  # whether the history also has the learning rate, samples per second and seconds
 
     def run(self, batches: Callable[[int], Pass]) -> None:
-        """Train until the end or until asked to stop; `batches` makes the pass of an epoch, counted from 0."""
+        """Train until the end or a request to stop; `batches` makes the pass of an epoch, counted from 0."""
         state, saved = self.state, time.monotonic()
         while not self.stopping.is_over(state):
             epoch, started, resumed = len(state.history), time.monotonic(), len(state.logs)
@@ -289,22 +208,16 @@ class Training:
                 saved = time.monotonic()
 
     def save(self) -> None:
-        """Save the state, if the caller has named a file for it."""
+        """Save the state, if there is a file for it."""
         if self.callbacks.checkpoint:
             self.state.save(self.callbacks.checkpoint, self.model)
 
     def validate(self) -> Row | None:
-        """Evaluate the model; returns None if asked to stop."""
+        """Evaluate the model; return None after a request to stop."""
         return self._go_through(self.validation, [], "validation") if self.validation else {}
 
     def end_epoch(self, train: Row, valid: Row, timing: Row) -> None:
-        """Add an epoch to the history.
-
-        Raises
-        ------
-        InputError
-            A loss is not a finite number.
-        """
+        """Add an epoch to the history; raise an `InputError` if its loss is not finite."""
         state, loss = self.state, valid.get("loss", train["loss"])
         epoch = len(state.history) + 1
         if not math.isfinite(train["loss"] + loss):
@@ -321,11 +234,10 @@ class Training:
         self.callbacks.on_epoch(state.history[-1])
 
     def _go_through(self, batches: Pass, logs: list[Row], title: str) -> Row | None:
-        """Take a step on each batch that has no log yet; returns the mean over samples, or None if asked to stop."""
-        # With `disable=None` there is a bar on a terminal only, and with `delay` none for short epochs.
-        with tqdm(
-            total=len(batches.rows), initial=len(logs), desc=title, unit=" batches", leave=False, disable=None, delay=1
-        ) as bar:
+        """Step over the batches that have no log yet; return the mean over samples, or None after a request to stop."""
+        # `disable=None` shows a bar on a terminal only, and `delay` none for short epochs.
+        options: dict[str, Any] = {"unit": " batches", "leave": False, "disable": None, "delay": 1}
+        with tqdm(total=len(batches.rows), initial=len(logs), desc=title, **options) as bar:
             for inputs, targets in batches.ahead(len(logs)):
                 if self.callbacks.should_stop():
                     return None

@@ -36,21 +36,11 @@ _MEET_S = 600.0
 
 @dataclass(frozen=True)
 class Devices:
-    """The devices to train on.
+    """The devices to train on."""
 
-    Attributes
-    ----------
-    strategy
-        TensorFlow's, for several devices; None for one.
-    is_chief
-        Whether this process writes the results. Exactly one does.
-    gpus
-        Number of GPUs among them.
-    """
-
-    strategy: tf.distribute.Strategy | None = None
-    is_chief: bool = True
-    gpus: int = 0
+    strategy: tf.distribute.Strategy | None = None  # None: one device
+    is_chief: bool = True  # whether this process writes the results; exactly one does
+    gpus: int = 0  # on all machines
 
     @property
     def count(self) -> int:
@@ -58,17 +48,11 @@ class Devices:
         return self.strategy.num_replicas_in_sync if self.strategy else 1
 
     def scope(self) -> AbstractContextManager[object]:
-        """Scope to build and compile networks in, so that every device has a copy."""
+        """The scope to build and compile networks in, so that every device has a copy."""
         return self.strategy.scope() if self.strategy else nullcontext()
 
     def steps(self, network: keras.Model) -> tuple[Step, Step]:
-        """Make the steps that train and evaluate a compiled network.
-
-        Raises
-        ------
-        InputError
-            From a step: the batch cannot be shared equally.
-        """
+        """Make the steps that train and evaluate a compiled network."""
         if self.strategy is None:
             return on_batch(network.train_on_batch), on_batch(network.test_on_batch)
         with self.strategy.scope():
@@ -102,10 +86,7 @@ ONE_DEVICE = Devices()
 def find_devices(folder: Path) -> Devices:
     """Use all devices of this process's allocation: of its machine, and of the Slurm step if that has several tasks.
 
-    Parameters
-    ----------
-    folder
-        Readable by all tasks; they write their addresses there.
+    The tasks find each other's addresses in `folder`, which all of them can read.
     """
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
     if keras.backend.backend() != "tensorflow":
@@ -119,11 +100,9 @@ def find_devices(folder: Path) -> Devices:
         cores = os.environ.get("SLURM_CPUS_PER_TASK") or os.cpu_count()
         logger.info("no GPU in this allocation: training on %s CPU cores", cores)
     if tasks > 1:
+        job, step, restart = (os.environ.get(f"SLURM_{name}", "0") for name in ("JOB_ID", "STEP_ID", "RESTART_COUNT"))
         rank = int(os.environ["SLURM_PROCID"])
-        step = (
-            f"{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
-        )
-        devices = _meet(folder / f"tasks-{step}", rank, tasks, len(gpus))
+        devices = _meet(folder / f"tasks-{job}.{step}.{restart}", rank, tasks, len(gpus))
     elif len(gpus) > 1:
         devices = Devices(tf.distribute.MirroredStrategy(), gpus=len(gpus))
     else:
@@ -165,6 +144,7 @@ def _wait(condition: Callable[[], bool], folder: Path, deadline: float) -> None:
 
 
 def _run_replicas(strategy: tf.distribute.Strategy, step: Callable[..., Any], network: keras.Model) -> Step:
+    """Make a step that runs Keras' own on every device, each on its part of the batch."""
     import tensorflow as tf
 
     n = strategy.num_replicas_in_sync

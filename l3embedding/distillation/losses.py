@@ -58,9 +58,6 @@ class WhitenedMSE(keras.losses.Loss):
 class Cosine(keras.losses.Loss):
     """One minus the cosine of the angle between target and prediction."""
 
-    def __init__(self, name: str = "cosine", **options: Any) -> None:
-        super().__init__(name=name, **options)
-
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         """The loss of each sample of `[batch, d]`."""
         return 1 - ops.sum(_unit(y_true) * _unit(y_pred), axis=-1)
@@ -69,9 +66,6 @@ class Cosine(keras.losses.Loss):
 @keras.saving.register_keras_serializable("l3embedding")
 class RelationalLoss(keras.losses.Loss):
     """Mean squared error, and Huber's loss of the batch's pairwise distances, in units of their mean."""
-
-    def __init__(self, name: str = "relational", **options: Any) -> None:
-        super().__init__(name=name, **options)
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         """The loss of each sample of `[batch, d]`; its distances to all others count."""

@@ -51,37 +51,17 @@ _SPARE_BYTES = 2_000_000_000
 
 @dataclass(frozen=True)
 class ShardPair:
-    """An audio shard and the shard of its targets: the same file, if the target is the teacher's own embedding.
-
-    Attributes
-    ----------
-    audio, embedding
-        The two files.
-    key
-        Name of the target's dataset.
-    rows
-        Number of frames.
-    embedding_size
-        Dimension of the target.
-    """
+    """An audio shard and the shard of its targets: the same file, if the target is the teacher's own embedding."""
 
     audio: Path
     embedding: Path
-    key: str
+    key: str  # name of the targets' dataset
     rows: int
     embedding_size: int
 
 
 class ShardImages:
-    """The images of all shards, computed from the audio on access.
-
-    Parameters
-    ----------
-    shards
-        As `match_shards` returns them.
-    representation
-        The student's input representation. Audio of another rate is resampled.
-    """
+    """The images of all shards, computed from the audio on access."""
 
     def __init__(self, shards: list[ShardPair], representation: InputRepresentation) -> None:
         self._shards = shards
@@ -132,19 +112,14 @@ class Pairs:
 
 
 def match_shards(audio_dir: Path, embedding_dir: Path | None) -> list[ShardPair]:
-    """Pair the audio shards of one split with the shards that hold the targets.
+    """Pair the audio shards of one split with the reduced shards of the same names.
 
-    Parameters
-    ----------
-    audio_dir
-        Upstream shards.
-    embedding_dir
-        Reduced shards of the same names; None takes the teacher's embeddings in the audio shards.
+    Without reduced shards, the targets are the teacher's embeddings in the audio shards.
 
     Raises
     ------
     InputError
-        A shard is missing on either side, or two of one name differ in length, or keys differ.
+        A shard is missing on either side, or two shards of one name differ in length, or keys or dimensions differ.
     """
     audio = {path.name: path for path in require_shards(audio_dir)}
     if embedding_dir is None:
@@ -155,8 +130,8 @@ def match_shards(audio_dir: Path, embedding_dir: Path | None) -> list[ShardPair]
         raise InputError(f"{unmatched[0]} is missing in {lacking}; both folders need a shard of each name.")
     pairs = [_pair(path, embeddings[name], _only_key(embeddings[name])) for name, path in audio.items()]
     for pair in pairs:
-        if (pair.key, pair.embedding_size) != (pairs[0].key, pairs[0].embedding_size):
-            one, other = (f"{each.key} of {each.embedding_size} dimensions" for each in (pair, pairs[0]))
+        one, other = (f"{each.key} of {each.embedding_size} dimensions" for each in (pair, pairs[0]))
+        if one != other:
             raise InputError(f"{pair.embedding} holds {one}, but {pairs[0].embedding} holds {other}.")
     return pairs
 
@@ -169,14 +144,14 @@ def load_pairs(shards: list[ShardPair], representation: InputRepresentation, cac
     shards
         As `match_shards` returns them.
     representation
-        The student's input representation. Audio of another rate is resampled.
+        The student's; audio of another rate is resampled.
     cache
         Folder for `images.npy` and `targets.npy`; existing files are used as they are.
 
     Raises
     ------
     InputError
-        A target is not a finite number; the shard and the row are named.
+        A target is not a finite number.
     """
     images, targets = cache / "images.npy", cache / "targets.npy"
     computed = ShardImages(shards, representation)
@@ -186,12 +161,8 @@ def load_pairs(shards: list[ShardPair], representation: InputRepresentation, cac
     if not images.is_file():
         needed, free = 4 * int(np.prod(computed.shape)), shutil.disk_usage(make_folder(cache)).free
         if needed + _SPARE_BYTES > free:
-            logger.warning(
-                "%s: %.1f GB of images do not fit beside %.1f GB on this disk; they are computed in every epoch",
-                cache.name,
-                needed / 1e9,
-                free / 1e9,
-            )
+            sizes = (cache.name, needed / 1e9, free / 1e9)
+            logger.warning("%s: %.1f GB of images do not fit (%.1f GB free), so each epoch computes them", *sizes)
             return pairs
         with progress(f"{cache.name}: log-mel images", len(computed), "frames", logger) as bar:
             _write_array(images, computed.shape, _chunks(computed, bar))
@@ -240,15 +211,13 @@ def epoch_rows(n: int, batch_size: int, epoch_size: int, random_state: int, epoc
     """Choose the rows of each batch of an epoch, as a function of the seed and the epoch alone.
 
     Training makes passes over a permutation of the rows, a new one for each pass, and an epoch is a stretch of that
-    endless sequence; so a run that is resumed at an epoch sees what an undisturbed one sees. What does not fill a
-    batch at the end of a pass is left out of it.
+    endless sequence; so a run that is resumed at an epoch has the batches of an undisturbed one. A pass leaves out
+    the rows at its end that do not fill a batch.
 
     Parameters
     ----------
-    n
-        Number of rows.
-    batch_size
-        Rows per batch; all of them, if there are fewer.
+    n, batch_size
+        Number of rows, and rows per batch; all of them, if there are fewer.
     epoch_size
         Batches per epoch, at most one pass.
     random_state
@@ -269,22 +238,10 @@ def epoch_rows(n: int, batch_size: int, epoch_size: int, random_state: int, epoc
 
 
 def shuffled_rows(n: int, rng: np.random.Generator, block: int = _BLOCK, window: int = _WINDOW) -> NDArray[np.int64]:
-    """Shuffle rows 0 to n - 1 so that they are read in long stretches.
+    """Shuffle rows 0 to n - 1 so that they are read in long stretches; int64 `[n]`.
 
-    Parameters
-    ----------
-    n
-        Number of rows.
-    rng
-        Draws the order.
-    block
-        Rows side by side that are in one window.
-    window
-        Rows that are shuffled among each other; up to this number, every order is as likely.
-
-    Returns
-    -------
-    A permutation, int64 `[n]`.
+    Blocks of adjacent rows are drawn into windows, whose rows are shuffled. Up to the size of a window, every order is
+    equally likely.
     """
     if n <= window:
         return rng.permutation(n)

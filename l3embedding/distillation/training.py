@@ -52,18 +52,7 @@ _STATISTICS_ROWS = 65_536
 
 
 def build_student(student: StudentSettings, train: Pairs, random_state: int) -> keras.Model:
-    """Build an untrained student's network, image to embedding.
-
-    Parameters
-    ----------
-    student
-        Its filters, head and input representation.
-    train
-        Their images set the statistics of the batch normalisation of the image: its moving averages
-        would need hundreds of steps to get from 0 to a typical -40 dB, and until then the network that is
-        validated would be another than the one that is trained.
-    random_state
-        Seed of the initial weights.
+    """Build an untrained student's network, image to embedding; the images of `train` set its normalisation.
 
     Raises
     ------
@@ -72,6 +61,8 @@ def build_student(student: StudentSettings, train: Pairs, random_state: int) -> 
     """
     keras.utils.set_random_seed(random_state)
     network = l3_audio_network(student_representation(student).image_shape, filters=student.blocks, head=student.head)
+    # The moving averages would need hundreds of steps to get from 0 to a typical -40 dB; until then, the network that
+    # is validated would differ from the one that is trained.
     images = train.images[:: max(1, len(train) // 1024)]
     normalization = next(layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
     normalization.moving_mean.assign(images.mean(axis=(0, 1, 2)))
@@ -99,15 +90,15 @@ def train_student(
     representation
         The network's input representation, which is saved with it.
     train, validate
-        What it is trained on, and what it is evaluated on after each epoch.
+        Training data, and data to evaluate on after each epoch.
     settings
         Loss, schedule and precision.
     random_state
         Seed of the order of the batches.
     output_dir
-        The folder described at the top of this module.
+        The folder described at the top of this module; the state is saved there after each epoch.
     callbacks
-        Without a checkpoint: the state is always saved in `output_dir`, after each epoch.
+        Without a checkpoint.
     devices
         The devices to train on.
 
@@ -137,16 +128,11 @@ def train_student(
         if devices.is_chief:
             _save_models(network, representation, state, settings.checkpoint_interval, output_dir)
         left = tqdm.format_interval((settings.epochs - row["epoch"]) * row["elapsed_s"])
+        star = " *" if state.is_best("valid_loss") else ""
         logger.info(
-            "epoch %d of %d: loss %.4f, validation loss %.4f, MAE %.4f%s; %.0f samples/s, at most %s left",
-            row["epoch"],
-            settings.epochs,
-            row["train_loss"],
-            row["valid_loss"],
-            row["valid_mae"],
-            " *" if state.is_best("valid_loss") else "",
-            row["samples_per_s"],
-            left,
+            "epoch %(epoch)d of %(epochs)d: loss %(train_loss).4f, validation loss %(valid_loss).4f, "
+            "MAE %(valid_mae).4f%(star)s; %(samples_per_s).0f samples/s, at most %(left)s left",
+            row | {"epochs": settings.epochs, "star": star, "left": left},
         )
 
     callbacks = callbacks or Callbacks()
@@ -154,17 +140,11 @@ def train_student(
         callbacks = replace(callbacks, checkpoint=output_dir / RESUME)
     else:
         callbacks = Callbacks(should_stop=callbacks.should_stop)
-    Training(
-        network,
-        state,
-        EarlyStopping(settings.epochs, settings.patience, settings.min_delta, settings.plateau_patience),
-        callbacks,
-        # The same batches after every epoch.
-        batches(validate, test_step, settings.validation_epoch_size, 0),
-        keep,
-        save_s=0,
-        timed=True,
-    ).run(lambda epoch: batches(train, train_step, settings.train_epoch_size, epoch))
+    stopping = EarlyStopping(settings.epochs, settings.patience, settings.min_delta, settings.plateau_patience)
+    # The student is validated on the same batches after every epoch.
+    validation = batches(validate, test_step, settings.validation_epoch_size, 0)
+    training = Training(network, state, stopping, callbacks, validation, keep, save_s=0, timed=True)
+    training.run(lambda epoch: batches(train, train_step, settings.train_epoch_size, epoch))
     return pd.DataFrame(state.history)
 
 
@@ -197,24 +177,16 @@ def _compile(network: keras.Model, loss: keras.losses.Loss, learning_rate: float
     # XLA slows these small networks down on CPUs, by a third for Student 2; torch has none, and no list of devices.
     devices = [] if keras.backend.backend() == "torch" else keras.distribution.list_devices()
     on_gpu = any(device.startswith(("gpu", "cuda")) for device in devices)
-    network.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss=loss,
-        metrics=["mse", "mae"],
-        jit_compile="auto" if on_gpu else False,
-    )
+    optimizer = keras.optimizers.Adam(learning_rate)
+    network.compile(optimizer, loss, metrics=["mse", "mae"], jit_compile="auto" if on_gpu else False)
 
 
 def _save_models(
-    network: keras.Model,
-    representation: InputRepresentation,
-    state: TrainingState,
-    checkpoint_interval: int,
-    output_dir: Path,
+    network: keras.Model, representation: InputRepresentation, state: TrainingState, interval: int, output_dir: Path
 ) -> None:
     epoch = len(state.history)
     names = ["model_latest", *(f"model_best_{name}" for name in ("valid_loss", "valid_mae") if state.is_best(name))]
-    if epoch % checkpoint_interval == 0:
+    if epoch % interval == 0:
         names.append(f"model_epoch_{epoch:04d}")
     # A student is float32 whatever it was trained in: it is read, exported and quantised as such.
     student = embedding_model(representation, with_precision(network, "float32"))

@@ -1,1 +1,1 @@
-"""What a student is worth: clips embedded, classifiers trained and evaluated on them."""
+"""How useful a student is: clips are embedded, and classifiers trained and evaluated on them."""

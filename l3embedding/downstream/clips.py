@@ -27,19 +27,10 @@ Skipped = list[dict[str, str]]
 
 
 def embed_clips(clips: list[Path], model: EmbeddingModel, folder: Path, hop_size: float) -> Skipped:
-    """Embed audio files, except those that are embedded already.
+    """Embed audio files of different stems into `.npz` files, except those that are embedded already.
 
-    Parameters
-    ----------
-    clips
-        Audio files, of different stems.
-    model
-        The embedding model.
-    folder
-        Output folder of the `.npz` files.
-    hop_size
-        Hop between frames, s. Frames are one second long (see `l3embedding.models.plugged`) and lie wholly within
-        the clip, like the student's training frames.
+    The hop between frames is in seconds. Frames are one second long (see `l3embedding.models.plugged`) and lie wholly
+    within the clip, like the student's training frames.
     """
     model = in_seconds(model)
     short = 0
@@ -60,7 +51,7 @@ def embed_clips(clips: list[Path], model: EmbeddingModel, folder: Path, hop_size
 
 
 def reduce_clips(clips: list[Path], features: Path, phi: Phi, folder: Path) -> Skipped:
-    """Reduce the teacher's embeddings of clips, which are in `features`; otherwise like `embed_clips`."""
+    """Reduce the teacher's embeddings of clips, which are in `features`, in the same way as `embed_clips`."""
 
     def reduce(clip: Path) -> None:
         embedding, timestamps = read_embedding(embedding_path(features, clip))
@@ -77,20 +68,15 @@ def clip_images(clips: list[Path], features: Path, model: KerasEmbeddingModel, p
     clips
         Audio files.
     features
-        Folder of their embeddings, all of one length: the frames start at the embeddings' timestamps.
+        Folder of their embeddings by this student, all of one length; frames start at the embeddings' timestamps.
     model
-        The student that made these embeddings.
+        The student.
     path
         The `.npy` file; if it exists, it is not computed again.
 
     Returns
     -------
     float16 `[clips, frames, bins, windows, 1]`, dB.
-
-    Raises
-    ------
-    InputError
-        A clip cannot be read, or its embedding was not made by this student.
     """
     if not path.is_file():
         _, timestamps = read_embedding(embedding_path(features, clips[0]))
@@ -107,8 +93,8 @@ def clip_images(clips: list[Path], features: Path, model: KerasEmbeddingModel, p
     embedding = model.embed(_frames(clips[0], features, model))
     if embedding.shape != expected.shape or not np.allclose(embedding, expected, rtol=1e-2, atol=1e-2):
         raise InputError(
-            f"{first} was not made by the student {model.name}; fine-tuning starts from the student whose embeddings "
-            "were made by stage 05."
+            f"{first} was not made by the student {model.name}; fine-tuning starts from the student that made the "
+            "embeddings in stage 05."
         )
     return np.load(path, mmap_mode="r")
 
@@ -124,8 +110,9 @@ def _frames(clip: Path, features: Path, model: KerasEmbeddingModel) -> NDArray[n
 
 
 def _each(clips: list[Path], work: Callable[[Path], None], folder: Path, title: str) -> Skipped:
+    """Work on the clips that have no embedding in `folder` yet, and skip those that cannot be read."""
     if len({clip.stem for clip in clips}) < len(clips):
-        raise InputError("Two clips have the same name, so their embeddings would have it too; rename one.")
+        raise InputError("Two clips have the same name, so their embeddings would too; rename one.")
     skipped = []
     todo = [clip for clip in clips if not embedding_path(folder, clip).is_file()]
     with progress(title, len(todo), "clips", logger) as bar:

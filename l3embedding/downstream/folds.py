@@ -17,10 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from l3embedding.classifier.cnn import CnnClassifier, CnnTeacher
 from l3embedding.classifier.fold_models import clip_vectorizer, fold_grid, fold_model
 from l3embedding.classifier.folds import evaluate_folds
 from l3embedding.data.clip_embeddings import CLIPS, check_paired, embedding_path, read_embedding
 from l3embedding.data.datasets import DATASETS
+from l3embedding.models.networks import l3_audio_network, model_size
 from l3embedding.settings import CnnSettings, DatasetSettings, FoldsSettings, StudentSettings
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
@@ -47,7 +49,7 @@ def classify_by_folds(
     folder
         Output folder.
     representation
-        What the features are; `cnn` and `student` are for `logmel-cnn`.
+        Of the features; `cnn` and `student` are for `logmel-cnn`.
     """
     features = inputs["features"] / CLIPS
     clips = _embedded(DATASETS[dataset.name].read(inputs["dataset_root"]).set_index("filename"), features)
@@ -76,8 +78,6 @@ def _evaluate_cnn(
     seed: int,
 ) -> dict[str, Any]:
     """Train the student's network for each fold, and evaluate it; see `l3embedding.classifier.cnn`."""
-    from l3embedding.classifier.cnn import CnnClassifier, CnnTeacher
-    from l3embedding.models.networks import l3_audio_network, model_size
 
     teacher = None
     if cnn.supervision != "labels":

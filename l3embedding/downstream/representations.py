@@ -1,7 +1,7 @@
-"""The registry of what embeds clips downstream: the teacher, phi's output, students and baselines.
+"""The registry of representations of clips: the teacher, phi's output, students and baselines.
 
-A new representation is a value of `l3embedding.settings.Representation` and an entry of its `REPRESENTATIONS`,
-which names the inputs that it needs, and of `EMBEDDERS`.
+A new representation needs a value of `l3embedding.settings.Representation`, an entry of `REPRESENTATIONS` there,
+which lists its inputs, and an entry of `EMBEDDERS`.
 """
 
 from __future__ import annotations
@@ -37,43 +37,25 @@ from l3embedding.utils.registry import look_up
 
 Results = dict[str, Any]
 
-_INPUT_FIELDS = {
-    "asr": "sample_rate",
-    "num_mels": "n_mels",
-    "num_dft": "n_fft",
-    "hop_len": "hop_length",
-    "fmax": "fmax",
-}
-"""Fields of `StudentSettings` to those of `InputRepresentation`."""
+_INPUT_FIELDS = dict(asr="sample_rate", num_mels="n_mels", num_dft="n_fft", hop_len="hop_length", fmax="fmax")
+"""From fields of `StudentSettings` to those of `InputRepresentation`."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Clips to embed, and all that a representation may need for it.
-
-    Attributes
-    ----------
-    clips, folder
-        Audio files, and the output folder of their embedding files.
-    inputs
-        Inputs of stage 05, by flag name.
-    hop_size
-        Hop between frames, s.
-    reduction, teacher, student, random_state
-        Settings, of which each representation reads its own.
-    """
+    """Clips to embed, and the settings, of which each representation reads its own."""
 
     clips: list[Path]
-    folder: Path
-    inputs: Mapping[str, Path]
-    hop_size: float
+    folder: Path  # output folder of the embedding files
+    inputs: Mapping[str, Path]  # of stage 05, by flag name
+    hop_size: float  # between frames, s
     reduction: ReductionSettings
     teacher: TeacherSettings
     student: StudentSettings
     random_state: int
 
     def embed(self, model: EmbeddingModel) -> Results:
-        """Embed the clips by a model; returns results for `done.json`."""
+        """Embed the clips by a model, and return results for `done.json`."""
         skipped = embed_clips(self.clips, model, self.folder, self.hop_size)
         return {
             "clips": len(self.clips) - len(skipped),
@@ -87,7 +69,7 @@ class Request:
 
 
 class LogMelImages:
-    """The student's input in place of its output: an `EmbeddingModel`, but for the shape and type of its output."""
+    """The student's input in place of its output: an `EmbeddingModel`, except for the shape and type of its output."""
 
     name = "log-mel images"
     size_mb: float | None = 0.0
@@ -120,8 +102,8 @@ def _student(request: Request) -> Results:
     model = load_model(path, batch_size=request.teacher.batch_size)
     expected: InputRepresentation | None = getattr(model, "representation", None)
     given, wanted = request.student, student_representation(request.student)
+    # A student's file holds its input representation; settings that contradict it are a mistake.
     for name in () if expected is None else sorted(_INPUT_FIELDS.keys() & given.model_fields_set):
-        # A student's file holds its input representation; settings that contradict it are a mistake.
         if (has := getattr(expected, _INPUT_FIELDS[name])) != getattr(wanted, _INPUT_FIELDS[name]):
             raise InputError(f"{path} expects {name} {has}, but student.{name} is {getattr(given, name)}.")
     return request.embed(model)
@@ -129,7 +111,7 @@ def _student(request: Request) -> Results:
 
 def _log_mel_images(request: Request) -> Results:
     images = LogMelImages(student_representation(request.student))
-    # The images are training data: those that overlap more add little.
+    # The images are training data, to which a larger overlap adds little.
     return replace(request, hop_size=max(request.hop_size, IMAGE_HOP_S)).embed(images)
 
 
@@ -144,13 +126,7 @@ EMBEDDERS: Mapping[str, Callable[[Request], Results]] = {
 
 
 def embed_by(representation: Representation, request: Request) -> Results:
-    """Embed the clips of a request; returns results for `done.json`.
-
-    Raises
-    ------
-    InputError
-        The representation is unknown, or an input that it needs is missing.
-    """
+    """Embed the clips of a request, and return results for `done.json`."""
     embed = look_up(EMBEDDERS, representation, "representation")
     for name in REPRESENTATIONS[representation].inputs:
         if name not in request.inputs:

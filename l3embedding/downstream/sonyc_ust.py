@@ -1,21 +1,27 @@
-"""Stage 06 on SONYC-UST: train a classifier on one split, evaluate it on another, and write the results."""
+"""Stage 06 on SONYC-UST: train a classifier on one split, evaluate it on another, and write the results.
+
+To fine-tune, the student is trained further, with the classifier on top of it.
+"""
 
 from __future__ import annotations
 
 import logging
-import typing
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 
 from l3embedding.classifier.bootstrap import evaluate_level
 from l3embedding.classifier.counts import Level
 from l3embedding.classifier.metrics import curve_table, evaluate
+from l3embedding.classifier.scaling import Standardizer
+from l3embedding.classifier.tagging import tag_clips, tag_targets
 from l3embedding.data.clip_embeddings import CLIPS, StackedEmbeddings, stack_embeddings
 from l3embedding.data.sonyc_ust import (
     ANNOTATIONS,
@@ -29,18 +35,30 @@ from l3embedding.data.sonyc_ust import (
     read_taxonomy,
 )
 from l3embedding.downstream.clips import clip_images
+from l3embedding.embedding import BEST_MODEL, load_model
+from l3embedding.models.networks import embedding_model
+from l3embedding.models.teachers import KerasEmbeddingModel
 from l3embedding.settings import ClassifierSettings, DatasetSettings
+from l3embedding.training import Callbacks
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
-
-if typing.TYPE_CHECKING:
-    from l3embedding.downstream.fine_tuning import Tuning
 
 logger = logging.getLogger(__name__)
 
 CURVES = "curves.csv"
+IMAGES = "images"
+"""Folder of a student's log-mel images, within the stage's."""
 INTERVAL_SAMPLES = 1000
 """Resamplings behind the confidence intervals."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A student that is trained together with the classifier."""
+
+    model: KerasEmbeddingModel
+    encoder: keras.Model  # its network, image to embedding, whose weights change
+    scaling: Standardizer | None  # fitted to its embeddings before they change
 
 
 def classify_sonyc_ust(
@@ -56,10 +74,8 @@ def classify_sonyc_ust(
 
     Parameters
     ----------
-    inputs
-        `dataset_root`, `features`, and optionally `split_path` and `student_dir`.
-    folder
-        Output folder.
+    inputs, folder
+        `dataset_root`, `features`, and optionally `split_path` and `student_dir`; and the output folder.
     dataset, settings
         The split to evaluate on, and the classifier.
     seed
@@ -74,9 +90,6 @@ def classify_sonyc_ust(
     -------
     Results for `done.json`.
     """
-    from l3embedding.classifier.tagging import tag_clips, tag_targets
-    from l3embedding.training import Callbacks
-
     root = inputs["dataset_root"]
     taxonomy = read_taxonomy(root / TAXONOMY)
     annotations = read_annotations(root / ANNOTATIONS, taxonomy)
@@ -102,7 +115,9 @@ def classify_sonyc_ust(
         )
     checkpoint.unlink(missing_ok=True)
     if tuning:
-        tuning.save(folder)
+        with atomic_path(folder / BEST_MODEL) as temporary:
+            embedding_model(tuning.model.representation, tuning.encoder).save(temporary)
+        shutil.rmtree(folder / IMAGES)  # the largest files by far
     for name, table in (("predictions.csv", tagged.predictions.reset_index()), ("history.csv", tagged.history)):
         with atomic_path(folder / name) as temporary:
             table.to_csv(temporary, index=False)
@@ -130,9 +145,8 @@ def evaluate_levels(
     """Evaluate predictions at some levels of the taxonomy, and write the precision-recall curves."""
     results: dict[str, Any] = {"fine": None}
     for level in levels:
-        results |= evaluate_level(
-            predictions, truth, taxonomy, level, samples=INTERVAL_SAMPLES, seed=seed, proximity=near
-        )
+        tables = (predictions, truth, taxonomy, level)
+        results |= evaluate_level(*tables, samples=INTERVAL_SAMPLES, seed=seed, proximity=near)
         scores = results[level]
         logger.info("%s: micro-AUPRC %.4f, macro-AUPRC %.4f", level, scores["micro_auprc"], scores["macro_auprc"])
     results["cooccurrence"] = cooccurrence(predictions, truth, taxonomy)
@@ -144,14 +158,11 @@ def evaluate_levels(
 def cooccurrence(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Any]:
     """How often a coarse tag occurs among the clips that have another: truly, and by the predicted probabilities.
 
-    Returns
-    -------
-    `tags`, and `truth` and `predicted` as `[given, tag]`; 0 where no clip has the given tag.
+    It returns `tags`, and `truth` and `predicted` as `[given, tag]`; 0 where no clip has the given tag.
     """
-    columns = taxonomy.coarse_columns
     found: dict[str, Any] = {"tags": [category.name for category in taxonomy.categories]}
     for name, table in (("truth", truth), ("predicted", predictions)):
-        values = table[columns].to_numpy(float)
+        values = table[taxonomy.coarse_columns].to_numpy(float)
         together = values.T @ values
         np.fill_diagonal(together, values.sum(axis=0))
         found[name] = (together / np.maximum(values.sum(axis=0)[:, np.newaxis], 1e-9)).round(4).tolist()
@@ -161,19 +172,22 @@ def cooccurrence(predictions: pd.DataFrame, truth: pd.DataFrame, taxonomy: Taxon
 def _features(
     inputs: Mapping[str, Path], folder: Path, settings: ClassifierSettings, training: list[str], evaluated: list[str]
 ) -> tuple[StackedEmbeddings, StackedEmbeddings, Tuning | None]:
-    """Embeddings of the training clips and of those to evaluate on; to fine-tune, the student's images of them."""
+    """Embeddings of the training clips and of the evaluated ones; to fine-tune, the student's images of them."""
     if settings.fine_tune != ("student_dir" in inputs):
         raise InputError("classifier.fine_tune and --student-dir go together: the student that made the features.")
     features = inputs["features"] / CLIPS
     if not settings.fine_tune:
         return stack_embeddings(features, training), stack_embeddings(features, evaluated), None
-    from l3embedding.downstream.fine_tuning import IMAGES, Tuning
-
     audio = find_clips(inputs["dataset_root"], [*training, *evaluated])
     stacks = [stack_embeddings(features, [each for each in clips if each in audio]) for clips in (training, evaluated)]
-    tuning = Tuning.of(inputs["student_dir"], stacks[0].features if settings.standardize else None)
+    model = load_model(inputs["student_dir"])
+    if not isinstance(model, KerasEmbeddingModel):
+        raise InputError(f"{inputs['student_dir']} holds an 8-bit student, which cannot be trained; use that of 03.")
+    # The saved network still has the loss and metrics of stage 03, which would be trained and logged here too.
+    encoder = keras.Model(model.network.inputs, model.network.outputs, name=model.network.name)
+    scaling = Standardizer.fit(stacks[0].features) if settings.standardize else None
     for index, name in enumerate(("training.npy", "evaluated.npy")):
         clips = [audio[clip] for clip in stacks[index].clips]
-        images = clip_images(clips, features, tuning.model, folder / IMAGES / name)
+        images = clip_images(clips, features, model, folder / IMAGES / name)
         stacks[index] = replace(stacks[index], features=images)
-    return stacks[0], stacks[1], tuning
+    return stacks[0], stacks[1], Tuning(model, encoder, scaling)

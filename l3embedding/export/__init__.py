@@ -1,1 +1,1 @@
-"""A student as others take it: TFLite, a model card."""
+"""What a student is published as: a TFLite model with a model card."""

@@ -23,16 +23,10 @@ Record = Mapping[str, Any]
 
 
 def write_model_card(folder: Path, parameters: Record, records: Sequence[Record], results: Record) -> None:
-    """Write the card of a student (stage 03) or of its export (04).
+    """Write the card of a student (stage 03) or of its export (04) into the stage's folder.
 
-    Parameters
-    ----------
-    folder
-        The stage's folder.
-    parameters, results
-        The stage's own, as in `done.json`: parameters by group.
-    records
-        The records of all stages before it, the nearest first.
+    `parameters` and `results` are the stage's own, as in `done.json`; `records` are those of all stages before it,
+    the nearest first.
     """
     # Stage 03 too may follow another of its name, whose training it continued: the nearest counts.
     by_stage = {record["stage"]: record for record in reversed(records)}
@@ -51,11 +45,9 @@ def write_model_card(folder: Path, parameters: Record, records: Sequence[Record]
         | {"Seed": trained["parameters"]["random_state"]},
         "caveats": caveats(records),
     }
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     body = environment.get_template("model_card.md.j2").render(facts)
     front = yaml.safe_dump(front_matter(facts), sort_keys=False, allow_unicode=True)
@@ -63,18 +55,13 @@ def write_model_card(folder: Path, parameters: Record, records: Sequence[Record]
 
 
 def caveats(records: Sequence[Record]) -> list[str]:
-    """Why the figures of a run mean nothing by themselves, as the sheet and the report show it."""
+    """Reasons why the figures of a run mean nothing by themselves, as the sheet and the report show them."""
     reasons = {"STAND-IN teacher": "is_stand_in", "SYNTHETIC audio": "synthetic"}
     return [caveat for caveat, key in reasons.items() if any(record["results"].get(key) for record in records)]
 
 
 def front_matter(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata that Hugging Face reads.
-
-    References
-    ----------
-    https://huggingface.co/docs/hub/model-cards
-    """
+    """The metadata that Hugging Face reads; see https://huggingface.co/docs/hub/model-cards."""
     training, extraction = facts["training"], facts["extraction"]["results"]
     metrics = [{"type": "mse", "name": "validation MSE", "value": training["best_valid_mse"]}]
     if facts["export"]:

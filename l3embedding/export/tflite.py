@@ -15,7 +15,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -29,18 +28,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How close one model's embeddings are to another's.
+    """How close one model's embeddings are to another's."""
 
-    Attributes
-    ----------
-    relative_l2_error
-        Norm of all differences, divided by the norm of the reference.
-    mean_cosine
-        Mean over frames of the cosine of the angle between the two embeddings.
-    """
-
-    relative_l2_error: float
-    mean_cosine: float
+    relative_l2_error: float  # norm of all differences, divided by the norm of the reference
+    mean_cosine: float  # mean over frames
 
 
 def convert(network: keras.Model, calibration: NDArray[np.float32] | None = None) -> bytes:
@@ -69,7 +60,7 @@ def convert(network: keras.Model, calibration: NDArray[np.float32] | None = None
         )
     import tensorflow as tf
 
-    # A fixed batch of one, from a Keras model: from concrete functions the converter silently drops the weights.
+    # A Keras model with a fixed batch of one: from concrete functions, the converter silently drops the weights.
     image = keras.Input(batch_shape=(1, *network.input_shape[1:]), name="log_mel")
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, network(image)))
     if calibration is not None:
@@ -104,7 +95,7 @@ def latency_ms(path: str | os.PathLike[str], repetitions: int = 50) -> float:
 
 
 def arena_bytes(content: bytes, limit: int = 64_000_000) -> int | None:
-    """RAM that TensorFlow Lite for Microcontrollers needs to run a model, bytes.
+    """Measure the RAM that TensorFlow Lite for Microcontrollers needs to run a model, bytes.
 
     None, with a warning, if the package `tflite-micro` is not installed.
     """
@@ -113,20 +104,16 @@ def arena_bytes(content: bytes, limit: int = 64_000_000) -> int | None:
     except ImportError:
         logger.warning("tflite-micro is not installed, so the arena is not measured: pip install tflite-micro")
         return None
+    too_little, enough = 0, limit
     with _native_output_discarded():
-        return _least_arena(runtime, content, limit)
-
-
-def _least_arena(runtime: Any, content: bytes, enough: int) -> int:
-    runtime.Interpreter.from_bytes(content, arena_size=enough)
-    too_little = 0
-    while enough - too_little > 1024:
-        middle = (enough + too_little) // 2
-        try:
-            runtime.Interpreter.from_bytes(content, arena_size=middle)
-            enough = middle
-        except RuntimeError:
-            too_little = middle
+        runtime.Interpreter.from_bytes(content, arena_size=enough)
+        while enough - too_little > 1024:
+            middle = (enough + too_little) // 2
+            try:
+                runtime.Interpreter.from_bytes(content, arena_size=middle)
+                enough = middle
+            except RuntimeError:
+                too_little = middle
     return enough
 
 

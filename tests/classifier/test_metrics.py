@@ -199,7 +199,7 @@ def test_a_level_is_there_if_any_of_its_tags_is(clips):
     [
         ("", "cannot be read"),
         ("clip,1_engine\na.wav,0.5\n", "lacks the column audio_filename"),
-        ("audio_filename,1_engine\na.wav,0.5\na.wav,0.6\n", "names a.wav twice"),
+        ("audio_filename,1_engine\na.wav,0.5\na.wav,0.6\n", "lists a.wav twice"),
     ],
 )
 def test_a_malformed_table_of_predictions_is_refused_by_name(tmp_path, text, message):

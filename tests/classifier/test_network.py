@@ -6,8 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from l3embedding.classifier.network import MODEL_TYPES, PROXIMITY, SENSOR, TAGS, build_classifier
-from l3embedding.classifier.pooling import AGGREGATIONS, AggregateFrames, AutoPool
+from l3embedding.classifier.network import (
+    AGGREGATIONS,
+    MODEL_TYPES,
+    PROXIMITY,
+    SENSOR,
+    TAGS,
+    AggregateFrames,
+    AutoPool,
+    build_classifier,
+)
 from l3embedding.classifier.scaling import Standardizer
 from l3embedding.settings import ClassifierSettings
 from l3embedding.utils.errors import InputError

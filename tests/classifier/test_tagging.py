@@ -111,7 +111,7 @@ def test_whole_sensors_are_held_out_or_single_clips_of_one(rng):
 def test_features_of_two_models_are_refused(annotations, rng):
     targets = tag_targets(annotations, TAXONOMY, ClassifierSettings())
     training, evaluated = (StackedEmbeddings(rng.normal(size=(4, 3, size)), list(targets.index), []) for size in (5, 6))
-    with pytest.raises(InputError, match=r"of shape \(5,\), of the evaluated clips \(6,\); embed both alike"):
+    with pytest.raises(InputError, match=r"shape \(5,\), those of the evaluated clips \(6,\); embed both alike"):
         tag_clips(annotations, TAXONOMY, targets, training, evaluated, ClassifierSettings(), 0)
 
 

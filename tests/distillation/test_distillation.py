@@ -216,7 +216,7 @@ def test_images_that_do_not_fit_on_the_disk_are_computed_when_they_are_read(tmp_
     cached = load_pairs(shards, REPRESENTATION, tmp_path / "cache")
     monkeypatch.setattr("l3embedding.distillation.pairs._SPARE_BYTES", 10**18)
     computed = load_pairs(shards, REPRESENTATION, tmp_path / "full")
-    assert "do not fit beside" in caplog.text and not (tmp_path / "full" / "images.npy").exists()
+    assert "of images do not fit" in caplog.text and not (tmp_path / "full" / "images.npy").exists()
     for rows in epoch_rows(50, 8, 6, 0, 0):
         np.testing.assert_allclose(cached.batch(rows)[0], computed.batch(rows)[0], atol=1e-4)
     histories = [_train(tmp_path / name, train=each) for name, each in (("one", cached), ("other", computed))]
