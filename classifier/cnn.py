@@ -1,4 +1,4 @@
-"""A convolutional network that classifies clips, trained on the labels alone, or on a teacher in addition.
+"""A convolutional network that classifies clips, trained on the labels alone, or also on a teacher.
 
 The teacher adds one of the strategies of Cerutti et al. (2019) to the loss of the labels y:
 

@@ -1,6 +1,6 @@
 """Oversampling of rare labels: synthetic clips between a clip and one of its neighbours.
 
-Neighbours are near in the mean embedding; what is mixed is the whole sequence of frames. Only the recipe of a
+Neighbours are clips whose mean embeddings are near; their whole sequences of frames are mixed. Only the recipe of a
 synthetic clip is kept (two clips and a weight), so that the training set does not grow in memory.
 
 `mlsmote`   Charte et al.: for each label that is rarer than the threshold, every clip that has it (a *seed*) is
@@ -8,12 +8,12 @@ synthetic clip is kept (two clips and a weight), so that the training set does n
             present in more than half of the seed and these neighbours ("ranking"); it is unknown if it is unknown
             for the seed or the neighbour.
 `lssmote`   the authors' label-set SMOTE: here a *set* of labels is too rare. A seed is a clip whose labels are
-            a subset of the set. It is mixed with one of the k nearest clips that complete it: the labels of both
-            together are exactly the set, which is the label set of the synthetic clip.
+            a subset of the set. It is mixed with one of the k nearest clips that complete it: together, both have
+            exactly the labels of the set, and so has the synthetic clip.
 
 The *imbalance ratio* (IRLbl) of a label (or set) is the count of the most frequent one over its own. The threshold
-is the mean of all ratios (MeanIR), or a percentile of them. Seeds are processed in order until the ratio has come
-down to it; there are as many passes as `iterations`, each with its own threshold.
+is the mean of all ratios (MeanIR), or a percentile of them. Seeds are processed in order until the ratio has fallen
+to it. There are `iterations` passes, each with its own threshold.
 
 References
 ----------

@@ -1,8 +1,8 @@
 """Training on one device, on all GPUs of a machine, or on those of several machines.
 
-Keras itself trains on one device, with any backend. Several need TensorFlow: each device holds a copy of the network
-and computes its part of every batch, and the gradients are added up. Machines find each other through files in a
-folder that all of them can read, as Slurm's nodes can.
+Keras itself trains on one device, with any backend. Training on several needs TensorFlow: each device holds a copy of
+the network and computes its part of every batch, and the gradients are added up. Machines find each other through
+files in a folder that all of them can read, as Slurm's nodes can.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from l3embedding.training import Arrays, Row, Step, on_batch
 from l3embedding.utils.errors import InputError
-from l3embedding.utils.files import atomic_path, make_folder
+from l3embedding.utils.files import make_folder, write_text
 
 if typing.TYPE_CHECKING:
     import tensorflow as tf
@@ -125,8 +125,7 @@ def _meet(folder: Path, rank: int, tasks: int, gpus: int) -> Devices:
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
-    with atomic_path(folder / f"{rank}.txt") as temporary:
-        temporary.write_text(f"{socket.gethostname()}:{port}")
+    write_text(folder / f"{rank}.txt", f"{socket.gethostname()}:{port}")
     _wait(lambda: all((folder / f"{other}.txt").is_file() for other in range(tasks)), folder, deadline)
     addresses = [(folder / f"{other}.txt").read_text() for other in range(tasks)]
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(

@@ -11,9 +11,9 @@ phi is the reduction from the teacher's embedding to the student's dimension. A 
 `resume.npz`                      the state that training resumes from (`l3embedding.training`)
 ================================  ====================================================================
 
-Since the order of the data is a function of the seed and the epoch (`l3embedding.distillation.pairs`), an
-interrupted run ends where an undisturbed one ends, even if it was stopped within an epoch. A training can be
-continued in another folder (`continue_training`), with more epochs or patience.
+The order of the data is a function of the seed and the epoch (`l3embedding.distillation.pairs`), so an interrupted
+run ends where an undisturbed one ends, even if it was stopped within an epoch. A training can be continued in another
+folder (`continue_training`), with more epochs or patience.
 
 References
 ----------
@@ -40,7 +40,7 @@ from l3embedding.models.networks import embedding_model, l3_audio_network, with_
 from l3embedding.settings import DistillationSettings, StudentSettings
 from l3embedding.training import Callbacks, EarlyStopping, Pass, Row, Step, Training, TrainingState
 from l3embedding.utils.errors import InputError
-from l3embedding.utils.files import atomic_path
+from l3embedding.utils.files import atomic_path, write_text
 from l3embedding.utils.registry import look_up
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 RESUME = "resume.npz"
 
 _STATISTICS_ROWS = 65_536
-"""Targets whose variance stands for that of all."""
+"""Number of targets from which the variance of all is estimated."""
 
 
 def build_student(student: StudentSettings, train: Pairs, random_state: int) -> keras.Model:
@@ -96,9 +96,9 @@ def train_student(
     random_state
         Seed of the order of the batches.
     output_dir
-        The folder described at the top of this module; the state is saved there after each epoch.
+        The folder described at the top of this module.
     callbacks
-        Without a checkpoint.
+        Their checkpoint is ignored: the state is saved in `output_dir` after each epoch.
     devices
         The devices to train on.
 
@@ -193,5 +193,4 @@ def _save_models(
     for name in names:
         with atomic_path(output_dir / f"{name}.keras") as temporary:
             student.save(temporary)
-    with atomic_path(output_dir / "history.csv") as temporary:
-        pd.DataFrame(state.history).to_csv(temporary, index=False)
+    write_text(output_dir / "history.csv", pd.DataFrame(state.history).to_csv(index=False))

@@ -25,7 +25,7 @@ from l3embedding.data.datasets import DATASETS
 from l3embedding.models.networks import l3_audio_network, model_size
 from l3embedding.settings import CnnSettings, DatasetSettings, FoldsSettings, StudentSettings
 from l3embedding.utils.errors import InputError
-from l3embedding.utils.files import atomic_path
+from l3embedding.utils.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,6 @@ def _evaluate_cnn(
     seed: int,
 ) -> dict[str, Any]:
     """Train the student's network for each fold, and evaluate it; see `l3embedding.classifier.cnn`."""
-
     teacher = None
     if cnn.supervision != "labels":
         if teacher_features is None:
@@ -110,8 +109,7 @@ def _evaluate(
     predicted = {"filename": clips.index, "fold": folds, "category": classes, "prediction": results.predictions}
     confusion = pd.DataFrame(results.confusion, names, names).reset_index(names="category")
     for file, table in (("predictions.csv", pd.DataFrame(predicted)), ("confusion.csv", confusion)):
-        with atomic_path(folder / file) as temporary:
-            table.to_csv(temporary, index=False)
+        write_text(folder / file, table.to_csv(index=False))
     logger.info("accuracy %.4f over %d folds", results.accuracy, len(results.fold_accuracy))
     return {
         "accuracy": results.accuracy,

@@ -41,7 +41,7 @@ from l3embedding.models.teachers import KerasEmbeddingModel
 from l3embedding.settings import ClassifierSettings, DatasetSettings
 from l3embedding.training import Callbacks
 from l3embedding.utils.errors import InputError
-from l3embedding.utils.files import atomic_path
+from l3embedding.utils.files import atomic_path, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -119,8 +119,7 @@ def classify_sonyc_ust(
             embedding_model(tuning.model.representation, tuning.encoder).save(temporary)
         shutil.rmtree(folder / IMAGES)  # the largest files by far
     for name, table in (("predictions.csv", tagged.predictions.reset_index()), ("history.csv", tagged.history)):
-        with atomic_path(folder / name) as temporary:
-            table.to_csv(temporary, index=False)
+        write_text(folder / name, table.to_csv(index=False))
     truth = truth.loc[evaluated.clips]
     near = proximities(annotations, truth.index, [c for c in taxonomy.columns if c not in taxonomy.coarse_columns])
     levels: tuple[Level, ...] = ("coarse", "fine") if settings.label_mode == "fine" else ("coarse",)
@@ -150,8 +149,8 @@ def evaluate_levels(
         scores = results[level]
         logger.info("%s: micro-AUPRC %.4f, macro-AUPRC %.4f", level, scores["micro_auprc"], scores["macro_auprc"])
     results["cooccurrence"] = cooccurrence(predictions, truth, taxonomy)
-    with atomic_path(folder / CURVES) as temporary:
-        curve_table(predictions, truth, taxonomy, levels).to_csv(temporary, index=False, float_format="%.6g")
+    curves = curve_table(predictions, truth, taxonomy, levels)
+    write_text(folder / CURVES, curves.to_csv(index=False, float_format="%.6g"))
     return results
 
 

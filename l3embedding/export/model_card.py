@@ -1,6 +1,6 @@
-"""The model card of a student: its origin, its size and how good it is, in its own folder.
+"""The model card of a student, in the student's folder: its origin, size and accuracy.
 
-It is made of the records (`done.json`) of the stages that led to it, in the layout that Hugging Face reads: YAML in
+It is made from the records (`done.json`) of the stages that led to it, in the layout that Hugging Face reads: YAML in
 front, Markdown below.
 """
 
@@ -55,7 +55,7 @@ def write_model_card(folder: Path, parameters: Record, records: Sequence[Record]
 
 
 def caveats(records: Sequence[Record]) -> list[str]:
-    """Reasons why the figures of a run mean nothing by themselves, as the sheet and the report show them."""
+    """Reasons why the results of a run mean nothing by themselves; the sheet and the report show them too."""
     reasons = {"STAND-IN teacher": "is_stand_in", "SYNTHETIC audio": "synthetic"}
     return [caveat for caveat, key in reasons.items() if any(record["results"].get(key) for record in records)]
 

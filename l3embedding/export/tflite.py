@@ -1,7 +1,7 @@
 """Converting the student to 8-bit TFLite, and measuring what it needs on a board.
 
-Only the network is quantised, log-mel image to embedding: a mel front end within the graph would lose its accuracy
-under full-integer quantisation, and boards have DSP libraries for it.
+Only the network is quantised, log-mel image to embedding: a mel front end within the graph would lose accuracy under
+full-integer quantisation, and boards have DSP libraries for it.
 """
 
 from __future__ import annotations

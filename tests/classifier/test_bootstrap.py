@@ -1,4 +1,4 @@
-"""Confidence intervals: a weight counts as so many copies of its clip."""
+"""Confidence intervals: a weight counts as that many copies of its clip."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_clips_that_count_once_give_the_metrics(rng, level):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_weight_is_as_many_copies(rng, level):
+def test_a_weight_counts_as_that_many_copies(rng, level):
     predictions, truth = _tables(40, rng)
     weights = rng.integers(0, 4, (3, 40))
     scores = resampled_scores(predictions, truth, TAXONOMY, level, weights)

@@ -1,4 +1,4 @@
-"""A network that is trained on the labels alone, and on a teacher in addition."""
+"""A network that is trained on the labels alone, and one that is also trained on a teacher."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_it_classifies_clips_it_was_not_trained_on(clips):
     np.testing.assert_array_equal(fitted.predict(names[~train]), classes[~train])
 
 
-def test_a_seed_gives_the_same_network_and_another_another(clips):
+def test_the_seed_determines_the_network(clips):
     names = np.array(list(clips))
     classes = np.array([name.partition("-")[0] for name in names])
     weights = [

@@ -56,7 +56,7 @@ def test_a_clips_vector_is_the_mean_or_mean_and_deviation_of_its_frames():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_classifier_tells_separate_classes_apart_by_vector_and_by_frame(kind, clips):
+def test_each_classifier_separates_classes_by_vector_and_by_frame(kind, clips):
     names, classes = np.array(list(clips)), _classes(clips)
     vectors, settings = np.stack([clips[name].mean(axis=0) for name in names]), FoldsSettings(classifier=kind)
     assert (fold_model(settings).fit(vectors, classes).predict(vectors) == classes).all()
@@ -65,7 +65,7 @@ def test_each_classifier_tells_separate_classes_apart_by_vector_and_by_frame(kin
 
 
 @pytest.mark.parametrize("kind", ["mlp", "random_forest"])
-def test_a_seed_gives_the_same_classifier_and_another_another(kind, rng):
+def test_the_seed_determines_the_classifier(kind, rng):
     vectors, classes = rng.normal(size=(12, 2)), np.tile(["a", "b"], 6)
     settings = FoldsSettings(classifier=kind)
     models = (fold_model(settings, seed).fit(vectors, classes) for seed in (0, 0, 1))
@@ -92,7 +92,7 @@ def test_framewise_is_the_mean_of_the_probabilities_of_a_clips_frames(clips):
     np.testing.assert_array_equal(ours.predict(names), expected)
 
 
-def test_two_classes_of_an_svm_are_told_apart_by_frame(clips):
+def test_an_svm_separates_two_classes_frame_by_frame(clips):
     names = np.array([name for name in clips if not name.startswith("dog")])
     classes = np.array([name.partition("-")[0] for name in names])
     assert (

@@ -48,7 +48,7 @@ class Recorder(ClassifierMixin, BaseEstimator):
         return np.repeat(self.classes_[:1], len(samples))
 
 
-def test_the_predictions_are_those_of_leaving_one_group_out():
+def test_the_predictions_equal_those_of_scikit_learns_leave_one_group_out():
     vectors = _vectors(0)
     results = evaluate_folds(vectors, CLASSES, FOLDS, _logistic())
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=5000))
@@ -99,7 +99,7 @@ def test_a_search_leaves_out_whole_folds_of_the_training_folds():
         assert all(fold not in {fold_of[name] for name in train | test} for train, test in inner)
 
 
-def test_a_search_chooses_what_scikit_learns_own_does():
+def test_a_search_chooses_the_parameters_that_scikit_learn_chooses():
     vectors = _vectors(3, spread=2.0)
     svm = FoldsSettings(classifier="svm")
     results = evaluate_folds(vectors, CLASSES, FOLDS, fold_model(svm), fold_grid(svm))
@@ -122,20 +122,20 @@ def test_an_interrupted_run_resumes_with_the_next_fold(tmp_path):
     np.testing.assert_array_equal(again.predictions, whole.predictions)
 
 
-def test_well_separated_classes_are_all_right():
+def test_well_separated_classes_have_an_accuracy_of_1():
     results = evaluate_folds(_vectors(2, spread=0.01), CLASSES, FOLDS, _logistic(logistic_c=1))
     assert results.accuracy == 1
     assert set(results.class_accuracy.values()) == {1}
 
 
-def test_a_class_of_one_fold_only_is_refused_by_name():
+def test_a_class_that_only_one_fold_has_is_an_error():
     classes = CLASSES.copy()
     classes[0] = "bells"
     with pytest.raises(InputError, match="Fold 1 has clips of bells, which no other fold has"):
         evaluate_folds(_vectors(0), classes, FOLDS, _logistic())
 
 
-def test_too_few_folds_are_refused():
+def test_too_few_folds_are_an_error():
     with pytest.raises(InputError, match="there is only fold 4"):
         evaluate_folds(_vectors(0), CLASSES, np.full(36, 4), _logistic())
     with pytest.raises(InputError, match="needs three folds; there are 2"):

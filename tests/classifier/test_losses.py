@@ -41,7 +41,7 @@ def test_an_unknown_choice_contributes_nothing():
     np.testing.assert_allclose(loss, [[-np.log(0.25), 0]], rtol=1e-5)
 
 
-def test_the_laplacian_is_that_of_the_graph_of_cooccurring_tags():
+def test_the_laplacian_is_of_the_graph_of_cooccurring_tags():
     targets = np.array([[1, 1, 0], [1, 1, 1], [0, 0, 1], [1, -1, 0]], np.float32)
     expected = np.array([[3, -2, -1], [-2, 3, -1], [-1, -1, 2]]) / 4
     np.testing.assert_allclose(cooccurrence_laplacian(targets), expected)

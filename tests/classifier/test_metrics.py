@@ -1,4 +1,4 @@
-"""The metrics of DCASE 2020 task 5: equal to the official program, and defined where that one crashes."""
+"""The metrics of DCASE 2020 task 5: equal to the official program, and defined where it crashes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def clips(rng) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _flat(results: dict) -> dict[str, float]:
-    """The figures of the official program."""
+    """The scores of the official program."""
     return {key: results[key] for key in ("micro_auprc", "micro_f1", "macro_auprc")} | results["class_auprc"]
 
 
@@ -75,11 +75,11 @@ def _official(shared: Path) -> tuple[pd.DataFrame, pd.DataFrame, Taxonomy, dict]
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("function", [evaluate, reference_evaluate])
-def test_the_figures_are_those_of_the_official_program(shared, level, function):
+def test_the_scores_equal_those_of_the_official_program(shared, level, function):
     predictions, truth, taxonomy, expected = _official(shared)
     results = function(predictions, truth, taxonomy, level)
     # Points of equal recall stay in the order of NumPy's sort, which depends on the processor's vector unit;
-    # the official figures were computed with AVX-512. Elsewhere that program gives other figures, too.
+    # the official scores were computed with AVX-512. Elsewhere that program gives other scores, too.
     tolerance = 1e-9 if __cpu_features__["AVX512_SKX"] else 0.03
     assert _flat(results) == pytest.approx(_flat(expected[level]), abs=tolerance)
     assert results["micro_f1"] == pytest.approx(expected[level]["micro_f1"], abs=1e-12)
@@ -87,13 +87,13 @@ def test_the_figures_are_those_of_the_official_program(shared, level, function):
 
 @settings(deadline=None)
 @given(tables_of_clips(), st.sampled_from(LEVELS))
-def test_the_figures_are_those_of_the_rules_taken_literally(tables, level):
+def test_the_scores_equal_a_literal_implementation_of_the_rules(tables, level):
     expected = reference_evaluate(*tables, TAXONOMY, level)
     assert _flat(evaluate(*tables, TAXONOMY, level)) == pytest.approx(_flat(expected), abs=1e-12)
 
 
 @given(tables_of_clips(), st.sampled_from(LEVELS))
-def test_every_figure_lies_between_0_and_1(tables, level):
+def test_every_score_is_between_0_and_1(tables, level):
     for name, value in _flat(evaluate(*tables, TAXONOMY, level)).items():
         assert 0 <= value <= 1 + 1e-12, name
 
@@ -109,7 +109,7 @@ def test_the_order_of_clips_and_columns_is_irrelevant(tables, level, random):
 
 
 @given(tables_of_clips(), st.sampled_from(LEVELS))
-def test_perfect_predictions_score_1_in_all_that_is_present(tables, level):
+def test_perfect_predictions_score_1_in_each_category_that_occurs(tables, level):
     _, truth = tables
     results = evaluate(truth.astype(float), truth, TAXONOMY, level)
     for category in TAXONOMY.categories:
@@ -144,7 +144,7 @@ def test_a_category_that_every_clip_has_is_evaluated_by_the_rules(clips, level):
 
 @pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (-0.1, "-0.1"), (1.1, "1.1"), (np.inf, "inf")])
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_prediction_that_is_no_probability_is_refused_by_clip_and_tag(clips, value, shown, level):
+def test_a_prediction_outside_0_to_1_is_an_error_that_names_clip_and_tag(clips, value, shown, level):
     predictions, truth = clips
     column = {"fine": "1-2_medium", "coarse": "1_engine"}[level]
     predictions.loc["07.wav", column] = value
@@ -152,20 +152,20 @@ def test_a_prediction_that_is_no_probability_is_refused_by_clip_and_tag(clips, v
         evaluate(predictions, truth, TAXONOMY, level)
 
 
-def test_a_prediction_that_is_no_number_is_refused(clips):
+def test_a_prediction_that_is_not_a_number_is_an_error(clips):
     predictions, truth = clips
     predictions["1_engine"] = "loud"
     with pytest.raises(InputError, match="not a number.*loud"):
         evaluate(predictions, truth, TAXONOMY, "coarse")
 
 
-def test_clips_without_a_prediction_are_refused_by_name(clips):
+def test_clips_without_a_prediction_are_an_error(clips):
     predictions, truth = clips
     with pytest.raises(InputError, match="1 clips have no prediction: 04.wav"):
         evaluate(predictions.drop("04.wav"), truth, TAXONOMY, "fine")
 
 
-def test_predictions_of_unknown_clips_are_refused_by_name(clips):
+def test_predictions_of_unknown_clips_are_an_error(clips):
     predictions, truth = clips
     with pytest.raises(InputError, match="1 predicted clips are not in the ground truth: 04.wav"):
         evaluate(predictions, truth.drop("04.wav"), TAXONOMY, "coarse")
@@ -187,7 +187,7 @@ def test_other_columns_than_tags_are_ignored(clips):
     assert evaluate(predictions.assign(note="any"), truth, TAXONOMY, "fine") == expected
 
 
-def test_a_level_is_there_if_any_of_its_tags_is(clips):
+def test_predictions_have_a_level_if_they_have_one_of_its_tags(clips):
     predictions, _ = clips
     assert has_level(predictions, TAXONOMY, "fine")
     assert not has_level(predictions[TAXONOMY.coarse_columns], TAXONOMY, "fine")
@@ -202,7 +202,7 @@ def test_a_level_is_there_if_any_of_its_tags_is(clips):
         ("audio_filename,1_engine\na.wav,0.5\na.wav,0.6\n", "lists a.wav twice"),
     ],
 )
-def test_a_malformed_table_of_predictions_is_refused_by_name(tmp_path, text, message):
+def test_a_malformed_table_of_predictions_is_an_error(tmp_path, text, message):
     (tmp_path / "predictions.csv").write_text(text)
     with pytest.raises(InputError, match=f"predictions.csv.*{message}"):
         read_predictions(tmp_path / "predictions.csv")
@@ -242,7 +242,7 @@ def test_the_command_writes_and_prints_both_levels(files, clips, tmp_path, capsy
     assert "30 clips of the split validate" in printed[-1]
 
 
-def test_sea_knows_the_command(files, tmp_path):
+def test_evaluate_is_a_command_of_sea(files, tmp_path):
     parser = argparse.ArgumentParser()
     add_command(parser.add_subparsers())
     words = [str(files[name]) for name in ("predictions", "annotations", "taxonomy")]
@@ -268,7 +268,7 @@ def test_the_command_names_a_column_that_the_annotations_lack(files, tmp_path, c
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_clip_that_is_there_twice_is_refused_by_name(clips, level):
+def test_a_duplicate_clip_is_an_error(clips, level):
     predictions, truth = clips
     with pytest.raises(InputError, match="04.wav is in the predictions twice"):
         evaluate(pd.concat([predictions, predictions.loc[["04.wav"]]]), truth, TAXONOMY, level)
@@ -310,7 +310,7 @@ def test_near_sources_are_evaluated_without_the_clips_whose_source_is_not_near(c
             assert by_word[word]["class_auprc"][category.name] == pytest.approx(expected, abs=0.05)
 
 
-def test_curves_are_those_behind_the_figures(clips):
+def test_the_curves_are_consistent_with_the_scores(clips):
     predictions, truth = clips
     table = curve_table(predictions, truth, TAXONOMY, LEVELS)
     assert set(table["category"]) == {"engine", "music", "dog", "micro"}

@@ -1,4 +1,4 @@
-"""Oversampling: what is rare becomes less so, by clips between neighbours."""
+"""Oversampling: rare labels become less rare, by clips between neighbours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rare(rng) -> tuple[np.ndarray, np.ndarray]:
     return targets @ np.eye(3) * 5 + rng.normal(0, 0.5, (200, 3)), targets
 
 
-def test_imbalance_is_measured_as_by_charte_et_al(rare):
+def test_imbalance_ratios_follow_charte_et_al(rare):
     _, targets = rare
     np.testing.assert_allclose(imbalance_ratios(_counts(targets)), [1, 2, 12.5])
     assert np.isnan(imbalance_ratios(np.array([4, 0]))[1])
@@ -38,7 +38,7 @@ def test_imbalance_is_measured_as_by_charte_et_al(rare):
 
 
 @pytest.mark.parametrize("threshold_type", ["median", "percentile", "percentile_101", "percentile_x", "mean_3"])
-def test_another_threshold_is_refused(threshold_type):
+def test_an_unknown_threshold_type_is_an_error(threshold_type):
     with pytest.raises(ValidationError, match="threshold_type"):
         ClassifierSettings(threshold_type=threshold_type)
     with pytest.raises(ValueError):
@@ -85,7 +85,7 @@ def test_labels_are_those_of_more_than_half_of_the_seed_and_its_neighbours():
     assert len(near) == 0 or near.targets[:, 1].all()
 
 
-def test_what_seed_or_neighbour_does_not_know_stays_unknown(rare):
+def test_a_label_that_seed_or_neighbour_lacks_stays_unknown(rare):
     means, targets = rare
     targets[97, 1] = -1
     mixtures = oversample("mlsmote", means, targets, np.random.default_rng(0))
@@ -112,7 +112,7 @@ def test_lssmote_completes_rare_sets_of_labels(rare):
 
 @settings(max_examples=15, deadline=None)
 @given(arrays(np.float32, (20, 4), elements=st.sampled_from([-1.0, 0.0, 1.0])), st.sampled_from(SMOTES))
-def test_any_labels_can_be_oversampled_and_a_seed_decides_how(targets, method):
+def test_any_labels_can_be_oversampled_and_the_seed_determines_how(targets, method):
     means = np.random.default_rng(0).normal(size=(20, 3))
     one, same = (oversample(method, means, targets, np.random.default_rng(1), 2, "percentile_20") for _ in range(2))
     for name in ("first", "second", "weight", "targets"):

@@ -41,18 +41,18 @@ def test_whitening_is_scikit_learns_up_to_sign(features, standardize, components
     np.testing.assert_allclose(np.abs(whitened), np.abs(expected), atol=1e-3)
 
 
-def test_half_precision_measures_as_single_does(features):
+def test_half_precision_gives_the_same_scaling_as_single(features):
     single, half = (Standardizer.fit(each) for each in (features, features.astype(np.float16)))
     np.testing.assert_allclose(half.mean, single.mean, rtol=1e-3)
     np.testing.assert_allclose(half.scale, single.scale, rtol=1e-3)
 
 
-def test_more_components_than_the_frames_span_are_refused(features):
+def test_more_components_than_the_frames_span_are_an_error(features):
     features[..., 4] = 0
     assert Whitener.fit(features, None, Standardizer.fit(features)).kernel.shape == (5, 4)
     with pytest.raises(InputError, match="pca_components: 5 is more than the 4 of 5 dimensions"):
         Whitener.fit(features, 5, Standardizer.fit(features))
 
 
-def test_nothing_is_done_unless_asked(features):
+def test_there_is_no_scaling_unless_the_settings_ask_for_it(features):
     assert fit_scaling(features, ClassifierSettings(standardize=False)) is None

@@ -108,7 +108,7 @@ def test_whole_sensors_are_held_out_or_single_clips_of_one(rng):
     assert choose_held_out(np.ones(40), rng).sum() == 6
 
 
-def test_features_of_two_models_are_refused(annotations, rng):
+def test_features_of_two_models_are_an_error(annotations, rng):
     targets = tag_targets(annotations, TAXONOMY, ClassifierSettings())
     training, evaluated = (StackedEmbeddings(rng.normal(size=(4, 3, size)), list(targets.index), []) for size in (5, 6))
     with pytest.raises(InputError, match=r"shape \(5,\), those of the evaluated clips \(6,\); embed both alike"):

@@ -83,7 +83,7 @@ def test_weak_labels_suffice_to_find_the_frames_that_matter(rng, model_type, opt
     assert list(history["epoch"]) == list(range(1, len(history) + 1))
 
 
-def test_a_seed_decides_everything(rng):
+def test_the_seed_determines_everything(rng):
     clips, held_out = _toy(rng)
     (one, history), (two, same), (other, _) = (_train(clips, held_out, TINY, seed) for seed in (7, 7, 8))
     np.testing.assert_array_equal(history, same)
@@ -185,7 +185,7 @@ def test_alpha_stays_non_negative_under_lbfgs(rng):
     assert (ops.convert_to_numpy(classifier.clips.get_layer("autopool").alpha) >= 0).all()
 
 
-def test_mixtures_are_points_between_two_clips_with_labels_of_their_own(rng):
+def test_mixtures_are_points_between_two_clips_with_their_own_labels(rng):
     clips, _ = _toy(rng, 8)
     clips = replace(clips, features=clips.features.astype(np.float16), context=rng.random((8, 3), np.float32))
     labels = np.array([[1, 0], [0, 1]], np.float32)

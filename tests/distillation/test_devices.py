@@ -70,7 +70,7 @@ print("equal")
 """
 
 
-def test_two_devices_step_as_one_does_and_resume_as_undisturbed(tmp_path):
+def test_two_devices_train_like_one_and_resume_bit_for_bit(tmp_path):
     """In a process of its own: TensorFlow's devices are configured once per process."""
     pytest.importorskip("tensorflow")
     ended = subprocess.run(

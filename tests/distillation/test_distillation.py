@@ -223,7 +223,7 @@ def test_images_that_do_not_fit_on_the_disk_are_computed_when_they_are_read(tmp_
     np.testing.assert_allclose(histories[0]["train_loss"], histories[1]["train_loss"], rtol=1e-3)
 
 
-def test_shards_that_do_not_match_are_refused_by_name(tmp_path):
+def test_shards_that_do_not_match_are_an_error(tmp_path):
     _write_shards(tmp_path / "audio", "l3_embedding", (3, 2), 8)
     _write_shards(tmp_path / "missing", "pca", (3,), 4)
     with pytest.raises(InputError, match="s-0001.h5 is missing in"):

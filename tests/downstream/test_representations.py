@@ -54,7 +54,7 @@ def test_the_images_of_the_cnn_overlap_by_half_at_most_and_follow_the_students_s
     assert timestamps.tolist() == [0, 0.5]
 
 
-def test_a_student_with_another_input_than_the_settings_given_is_refused(clips, tmp_path):
+def test_a_student_whose_input_contradicts_the_settings_is_an_error(clips, tmp_path):
     representation = student_representation(StudentSettings(num_mels=16, hop_len=400))
     keras.utils.set_random_seed(0)
     network = l3_audio_network(representation.image_shape, (2, 2, 2, 4), "linear")

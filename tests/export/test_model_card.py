@@ -1,4 +1,4 @@
-"""The card of a student: its origin, its settings and its figures, out of the records of the stages before it."""
+"""The card of a student: its origin, settings and results, from the records of the stages before it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _card(folder, parameters, records, results):
     return yaml.safe_load(front), body
 
 
-def test_the_card_has_origin_settings_and_figures(tmp_path):
+def test_the_card_has_origin_settings_and_results(tmp_path):
     front, body = _card(tmp_path, PARAMETERS, RECORDS, RESULTS)
     assert front["license"] == "cc-by-4.0" and front["library_name"] == "keras"
     (result,) = front["model-index"][0]["results"]
@@ -92,7 +92,7 @@ def test_the_card_of_an_export_is_that_of_its_student_and_of_8_bits(tmp_path):
     ("result", "caveat", "tag"),
     [("is_stand_in", "STAND-IN teacher", "stand-in-teacher"), ("synthetic", "SYNTHETIC audio", "synthetic-audio")],
 )
-def test_a_card_warns_of_figures_that_mean_nothing(tmp_path, result, caveat, tag):
+def test_a_card_warns_of_results_that_mean_nothing(tmp_path, result, caveat, tag):
     front, body = _card(tmp_path, PARAMETERS, [*RECORDS, _record("synthesize-street", {result: True})], RESULTS)
     assert f"**{caveat}**" in body and tag in front["tags"]
 
@@ -102,7 +102,7 @@ def test_a_student_worse_than_the_mean_is_marked(tmp_path):
     assert "training has failed" in body
 
 
-def test_the_origin_of_a_student_of_foreign_files_is_unknown(tmp_path):
+def test_the_origin_of_a_student_without_records_is_unknown(tmp_path):
     front, body = _card(tmp_path, PARAMETERS, [], RESULTS)
     assert front["license"] == "unknown"
     assert "| teacher | unknown |" in body and "ask their authors before you distribute" in body
