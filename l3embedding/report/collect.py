@@ -315,8 +315,11 @@ def _model_name(row: Row, embedded: Mapping[str, Any]) -> str:
         return f"phi(teacher), {row['embedding_size']}-d"
     if kind == "mfcc":
         return str(embedded["model_name"])
+    if not embedded and row["stage"] not in ("03-train-approx-embedding", "04-export-student"):
+        return ""
     if "student.dim" not in row:
-        return f"{kind} ({embedded['model_name']})" if embedded else ""
+        # A student from elsewhere, without a record of its training.
+        return f"{kind or 'student'} ({embedded.get('model_name', 'from elsewhere')})"
     dim, filters = row["student.dim"], row.get("student.filters")
     of_paper = filters is None or tuple(filters) == PAPER_STUDENTS.get(dim)
     papers = {model.embedding_size: name for name, model in paper.MODELS.items() if name != paper.TEACHER}

@@ -146,6 +146,7 @@ def test_results_are_one_table_that_pandas_reads(run, tmp_path):
     assert (first["sample.method"], first["reduction.mode"], first["student.dim"]) == ("dpp", "pca", 64)
     assert (first["dataset"], first["dataset.root"], first["level"]) == ("sonyc_ust", "/data", "coarse")
     assert (first["embedding_size"], first["size_mb"], first["synthetic"]) == (64, 1.5978, False)
+    assert results[results["stage"] < "03"]["model"].isna().all()
     training = results[results["stage"] == "03-train-approx-embedding"]
     assert training.set_index("metric")["value"]["best_valid_mse"] == 0.5
 
@@ -452,6 +453,13 @@ def test_parameters_are_inherited_from_another_experiments_output(tmp_path):
     _evaluated_student(tmp_path / "later", "one", 0.5, audio_dir=extracted)
     rows = collect(tmp_path / "later").datasets["sonyc_ust"]
     assert set(rows["recordings.hop_size"]) == {0.1} and set(rows["recordings.root"]) == {"/a"}
+
+
+def test_a_student_from_elsewhere_is_named_by_its_file(tmp_path):
+    embedded = _embedding(tmp_path, "student", "student", {"model": "/models/tiny.keras"})
+    _evaluated(tmp_path, "student", embedded, 0.5)
+    rows = collect(tmp_path).datasets["sonyc_ust"]
+    assert set(rows["model"]) == {"student (the model)"} and set(rows["inputs.model"]) == {"/models/tiny.keras"}
 
 
 @pytest.mark.parametrize("move", [shutil.copytree, shutil.move])
