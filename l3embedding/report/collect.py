@@ -149,7 +149,9 @@ def collect(run_dir: Path) -> Report:
     keys = key_columns(described)
     # Scores on another split, or on another synthetic street, are not comparable, so they are another data set.
     of_dataset = [key for key in keys if key.startswith(("dataset.", "street.")) and key != "dataset.hop_size"]
-    described["dataset"] = name_rows(described, "dataset", of_dataset)
+    # By stage, since 05 has no split.
+    for _, same in described.groupby("stage", sort=False):
+        described.loc[same.index, "dataset"] = name_rows(same, "dataset", of_dataset)
     for _, same in described.groupby(["stage", "dataset"], sort=False):
         described.loc[same.index, "model"] = name_rows(same, "model", keys)
     # The teacher's first; otherwise as the folders' names are sorted.
