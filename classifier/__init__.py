@@ -1,1 +1,1 @@
-"""Downstream classifiers, which measure how useful an embedding is, and the metrics that evaluate them."""
+"""Downstream classifiers, and the metrics that evaluate them."""
