@@ -29,12 +29,12 @@ INNER_SPLITS = 3
 class FoldResults:
     """Results of a cross-validation over folds."""
 
-    accuracy: float  # mean over the folds
-    fold_accuracy: dict[str, float]  # by test fold
-    class_accuracy: dict[str, float]  # recall by class, over all folds
-    predictions: NDArray[np.str_]  # the predicted class of each clip, [n]
-    confusion: NDArray[np.int64]  # number of clips, [true class, predicted class], in the order of class_accuracy
-    parameters: dict[str, dict[str, Any]]  # those that the search chose, by test fold
+    accuracy: float  #: mean over the folds
+    fold_accuracy: dict[str, float]  #: by test fold
+    class_accuracy: dict[str, float]  #: recall by class, over all folds
+    predictions: NDArray[np.str_]  #: the predicted class of each clip, [n]
+    confusion: NDArray[np.int64]  #: number of clips, [true class, predicted class], in the order of class_accuracy
+    parameters: dict[str, dict[str, Any]]  #: those that the search chose, by test fold
 
 
 def evaluate_folds(

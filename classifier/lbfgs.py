@@ -32,13 +32,11 @@ class GradientRecorder(keras.optimizers.Optimizer):
         super().__init__(learning_rate=1.0, name="gradient_recorder")
 
     def build(self, variables: list[Any]) -> None:
-        """Make a sum for each variable."""
         if not self.built:
             super().build(variables)
             self.sums = [self.add_variable_from_reference(variable, name="sum") for variable in variables]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Add a gradient."""
         self.assign_add(self.sums[self._get_variable_index(variable)], gradient * learning_rate)
 
 
@@ -62,8 +60,8 @@ def minimize_lbfgs(training: Training, batches: Pass) -> None:
             total += len(rows) / n * batches.step(inputs, targets)["loss"]
         return total, _flatten(recorder.sums)
 
-    # SciPy passes loss and parameters to a callback whose argument has this name.
-    def callback(intermediate_result: OptimizeResult) -> None:
+    # SciPy passes both loss and parameters only to a callback whose argument has this name.
+    def record(intermediate_result: OptimizeResult) -> None:
         _assign(variables, intermediate_result.x)
         valid = training.validate()
         if valid is not None:
@@ -71,10 +69,10 @@ def minimize_lbfgs(training: Training, batches: Pass) -> None:
         if valid is None or training.callbacks.should_stop() or training.stopping.is_over(training.state):
             raise StopIteration
 
-    options = {"maxiter": _ITERATIONS_OF_MEMORY, "maxfun": 20 * _ITERATIONS_OF_MEMORY}
+    limits = {"maxiter": _ITERATIONS_OF_MEMORY, "maxfun": 20 * _ITERATIONS_OF_MEMORY}
     while not training.stopping.is_over(training.state):
         start = _flatten(variables)
-        found = minimize(objective, start, (), "L-BFGS-B", jac=True, bounds=bounds, callback=callback, options=options)
+        found = minimize(objective, start, method="L-BFGS-B", jac=True, bounds=bounds, callback=record, options=limits)
         if found.status != 1:  # 1: the iterations of this memory are used up
             logger.info("L-BFGS ended: %s", found.message)
             return

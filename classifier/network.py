@@ -28,11 +28,10 @@ from l3embedding.utils.registry import look_up
 TAGS, SENSOR, PROXIMITY = "tags", "sensor", "proximity"
 """The outputs: the tags, and the auxiliary tasks."""
 
-
 AGGREGATIONS: Mapping[str, Callable[..., keras.KerasTensor]] = {
     "max": ops.max,
     "mean": ops.mean,
-    # Weighted by the softmax of the predictions themselves.
+    # The mean, weighted by the softmax of the predictions themselves.
     "softmax": lambda predictions, axis: ops.sum(ops.softmax(predictions, axis) * predictions, axis),
 }
 
@@ -51,7 +50,6 @@ class AutoPool(layers.Layer):
         self.alpha = self.add_weight((input_shape[-1],), "ones", constraint=constraint, name="alpha")
 
     def call(self, predictions: keras.KerasTensor) -> keras.KerasTensor:
-        """Pool."""
         return ops.sum(ops.softmax(self.alpha * predictions, axis=1) * predictions, axis=1)
 
 
@@ -64,11 +62,9 @@ class AggregateFrames(layers.Layer):
         self.how, self._aggregate = how, look_up(AGGREGATIONS, how, "classifier.frame_aggregation")
 
     def call(self, predictions: keras.KerasTensor) -> keras.KerasTensor:
-        """Pool."""
         return self._aggregate(predictions, axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments for `from_config`."""
         return super().get_config() | {"how": self.how}
 
 
@@ -76,8 +72,8 @@ class AggregateFrames(layers.Layer):
 class ModelType:
     """How the frames of a clip lead to its prediction."""
 
-    per_frame: bool  # whether the loss is of each frame's prediction, rather than the clip's
-    pool: Callable[[ClassifierSettings], layers.Layer]  # makes the layer that pools the frames' predictions
+    per_frame: bool  #: whether the loss is of each frame's prediction, rather than the clip's
+    pool: Callable[[ClassifierSettings], layers.Layer]  #: makes the layer that pools the frames' predictions
 
 
 MODEL_TYPES: Mapping[str, ModelType] = {
@@ -134,12 +130,10 @@ class OnEachFrame(layers.Layer):
         return (*input_shape[:2], self.network.output_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments for `from_config`."""
         return super().get_config() | {"network": keras.saving.serialize_keras_object(self.network)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> OnEachFrame:
-        """Undo `get_config`."""
         return cls(keras.saving.deserialize_keras_object(config.pop("network")), **config)
 
 
@@ -207,7 +201,6 @@ class _RepeatPerFrame(layers.Layer):
     """Repeat features of a clip `[batch, k]` for each of its frames, `[batch, frames, k]`."""
 
     def call(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
-        """Repeat."""
         context, frames = inputs
         return ops.repeat(ops.expand_dims(context, 1), ops.shape(frames)[1], axis=1)
 

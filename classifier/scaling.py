@@ -41,7 +41,6 @@ class Standardizer(keras.layers.Layer):
         return (x - self.mean) * (1 / self.scale)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments for `from_config`."""
         return super().get_config() | {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
 
 
@@ -88,7 +87,6 @@ class Whitener(keras.layers.Layer):
         return ops.matmul(x - self.mean, self.kernel)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments for `from_config`."""
         return super().get_config() | {"mean": self.mean.tolist(), "kernel": self.kernel.tolist()}
 
 

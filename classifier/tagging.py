@@ -40,10 +40,10 @@ HELD_OUT = 0.15
 class Tagged:
     """Predictions of a trained classifier."""
 
-    predictions: pd.DataFrame  # one row per evaluated clip, one column per predicted tag
-    prior: pd.DataFrame  # the same of a baseline: each tag's frequency in the training clips
-    history: pd.DataFrame  # one row per epoch
-    facts: dict[str, Any]  # numbers of clips and epochs
+    predictions: pd.DataFrame  #: one row per evaluated clip, one column per predicted tag
+    prior: pd.DataFrame  #: the same of a baseline: each tag's frequency in the training clips
+    history: pd.DataFrame  #: one row per epoch
+    facts: dict[str, Any]  #: numbers of clips and epochs
 
 
 def predicted_columns(taxonomy: Taxonomy, label_mode: str) -> list[str]:

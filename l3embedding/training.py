@@ -31,8 +31,7 @@ from l3embedding.utils.parallel import map_ahead
 logger = logging.getLogger(__name__)
 
 PLATEAU_FACTOR = 0.1
-"""The learning rate is multiplied by it on a plateau."""
-
+"""Factor of the learning rate on a plateau."""
 SAVE_S = 60.0
 """Least time between two saved states, where epochs are short."""
 
@@ -234,7 +233,7 @@ class Training:
         self.callbacks.on_epoch(state.history[-1])
 
     def _go_through(self, batches: Pass, logs: list[Row], title: str) -> Row | None:
-        """Step over the batches that have no log yet; return the mean over samples, or None after a request to stop."""
+        """Run the step on the batches without a log; return the mean over samples, or None after a request to stop."""
         # `disable=None` shows a bar on a terminal only, and `delay` none for short epochs.
         options: dict[str, Any] = {"unit": " batches", "leave": False, "disable": None, "delay": 1}
         with tqdm(total=len(batches.rows), initial=len(logs), desc=title, **options) as bar:

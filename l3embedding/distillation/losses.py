@@ -50,7 +50,6 @@ class WhitenedMSE(keras.losses.Loss):
         return ops.mean(ops.square(y_pred - y_true) * ops.convert_to_tensor(self.weights, y_pred.dtype), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of `__init__`."""
         return super().get_config() | {"weights": self.weights}
 
 

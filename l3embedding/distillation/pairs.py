@@ -55,7 +55,7 @@ class ShardPair:
 
     audio: Path
     embedding: Path
-    key: str  # name of the targets' dataset
+    key: str  #: name of the targets' dataset
     rows: int
     embedding_size: int
 

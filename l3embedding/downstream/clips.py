@@ -87,7 +87,7 @@ def clip_images(clips: list[Path], features: Path, model: KerasEmbeddingModel, p
                 images[row] = model.images(_frames(clip, features, model))
                 bar.update(1)
             images.flush()
-    # Training would start from another encoder than the embeddings' if the features were another student's.
+    # If another student had made the embeddings, they would not be those of the encoder that training starts from.
     first = embedding_path(features, clips[0])
     expected, _ = read_embedding(first)
     embedding = model.embed(_frames(clips[0], features, model))

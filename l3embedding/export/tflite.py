@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 class Fidelity:
     """How close one model's embeddings are to another's."""
 
-    relative_l2_error: float  # norm of all differences, divided by the norm of the reference
-    mean_cosine: float  # mean over frames
+    relative_l2_error: float  #: norm of all differences, divided by the norm of the reference
+    mean_cosine: float  #: mean over frames
 
 
 def convert(network: keras.Model, calibration: NDArray[np.float32] | None = None) -> bytes:
