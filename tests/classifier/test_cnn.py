@@ -27,7 +27,7 @@ def _network(image_shape) -> keras.Model:
 
 @pytest.fixture
 def clips(rng):
-    """Images of stripes, level or upright, a few frames a clip."""
+    """Images of stripes, level or upright, a few frames per clip."""
     stripes = np.zeros(SHAPE)
     stripes[::2] = 20
     return {
