@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import h5py
 import numpy as np
@@ -32,74 +33,47 @@ _MATRICES = 3
 
 @dataclass(frozen=True)
 class KernelPhi:
-    """phi(x) = (k(z, landmarks) - centring) projected onto the components, z = (x - mean) / scale.
+    """phi(x) = (k(z, landmarks), centred) projected onto the components, z = (x - mean) / scale."""
 
-    Attributes
-    ----------
-    kernel
-        poly (degree 3, offset 1) or rbf, with gamma 1 / D.
-    mean, scale
-        Of each feature of the sample, float64 `[D]`; the scale of a constant feature is 1.
-    landmarks
-        The standardised sample, float32 `[N, D]`.
-    projection
-        Eigenvectors over the roots of their eigenvalues, float64 `[N, d]`.
-    kernel_means
-        Mean of each column of the sample's kernel matrix, float64 `[N]`.
-    """
+    kernel: str  # poly (degree 3, offset 1) or rbf, with gamma 1 / D
+    mean: NDArray[np.float64]  # [D]
+    scale: NDArray[np.float64]  # [D]; 1 for a constant feature
+    landmarks: NDArray[np.float32]  # the standardised sample, [N, D]
+    projection: NDArray[np.float64]  # eigenvectors over the roots of their eigenvalues, [N, d]
+    kernel_means: NDArray[np.float64]  # of the columns of the sample's kernel matrix, [N]
 
-    kernel: str
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    landmarks: NDArray[np.float32]
-    projection: NDArray[np.float64]
-    kernel_means: NDArray[np.float64]
+    # Not defined: the kernel's feature space may have infinitely many dimensions.
+    explained_variance_ratio: ClassVar[None] = None
 
     @property
     def n_samples(self) -> int:
-        """Embeddings it was fitted on."""
         return len(self.landmarks)
 
     @property
     def embedding_size(self) -> int:
-        """The student's dimension d."""
         return self.projection.shape[1]
 
     @property
     def key(self) -> str:
-        """Name of the dataset of reduced embeddings, as in the authors' files."""
         return f"pca_ndata={self.n_samples}_emb={self.embedding_size}_kernel={self.kernel}"
 
-    @property
-    def explained_variance_ratio(self) -> None:
-        """Not defined: the kernel's feature space may have infinitely many dimensions."""
-        return None
-
     def transform(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Reduce embeddings `[n, D]` to float32 `[n, d]`."""
         check_dimension(embeddings, len(self.mean))
-        parts = [self._reduce(embeddings[start : start + _ROWS]) for start in range(0, len(embeddings), _ROWS)]
-        return np.concatenate(parts) if parts else np.empty((0, self.embedding_size), np.float32)
+        landmarks = self.landmarks.astype(np.float64)
+        reduced = np.empty((len(embeddings), self.embedding_size), np.float32)
+        for start in range(0, len(embeddings), _ROWS):
+            standardized = (embeddings[start : start + _ROWS] - self.mean) / self.scale
+            similarity = pairwise_kernels(standardized, landmarks, metric=self.kernel)
+            centred = similarity - self.kernel_means - similarity.mean(axis=1, keepdims=True) + self.kernel_means.mean()
+            reduced[start : start + _ROWS] = centred @ self.projection
+        return reduced
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to an HDF5 file, whole or not at all."""
         save_arrays(path, "pca", {name: getattr(self, name) for name in _ARRAYS}, kernel=self.kernel)
-
-    def _reduce(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
-        standardized = (embeddings - self.mean) / self.scale
-        similarity = pairwise_kernels(standardized, self.landmarks.astype(np.float64), metric=self.kernel)
-        centred = similarity - self.kernel_means - similarity.mean(axis=1, keepdims=True) + self.kernel_means.mean()
-        return (centred @ self.projection).astype(np.float32)
 
 
 def fit_kernel_pca(chunks: Iterable[NDArray[np.floating]], dim: int, kernel: str, random_state: int) -> KernelPhi:
-    """Fit standardisation and kernel PCA to chunks `[n_i, D]`; the seed is that of the eigensolver's start.
-
-    Raises
-    ------
-    InputError
-        The kernel matrix does not fit into memory, there are too few embeddings, or one is not finite.
-    """
+    """Fit standardisation and kernel PCA to chunks `[n_i, D]`; the seed is for the eigensolver's start."""
     sample = np.concatenate(list(chunks))
     n = len(sample)
     needed = _MATRICES * 8 * n**2
@@ -108,7 +82,7 @@ def fit_kernel_pca(chunks: Iterable[NDArray[np.floating]], dim: int, kernel: str
         fitting = int((available / (_MATRICES * 8)) ** 0.5)
         raise InputError(
             f"Kernel PCA of {n} embeddings needs {needed / 1e9:.1f} GB, and {available / 1e9:.1f} GB are free: "
-            f"set sample.size to at most {fitting}, or reduction.kernel: linear, which takes any number."
+            f"set sample.size to at most {fitting}, or reduction.kernel: linear, which has no limit."
         )
     if n <= dim:
         raise InputError(f"PCA to {dim} dimensions needs more than {dim} embeddings; it got {n}.")
@@ -118,14 +92,8 @@ def fit_kernel_pca(chunks: Iterable[NDArray[np.floating]], dim: int, kernel: str
     fitted.fit(landmarks.astype(np.float64))
     if (rank := int((fitted.eigenvalues_ > fitted.eigenvalues_[0] * 1e-12).sum())) < dim:
         raise InputError(f"The sample varies in {rank} directions only, not in {dim}; sample more.")
-    return KernelPhi(
-        kernel=kernel,
-        mean=mean,
-        scale=scale,
-        landmarks=landmarks,
-        projection=fitted.eigenvectors_ / np.sqrt(fitted.eigenvalues_),
-        kernel_means=fitted._centerer.K_fit_rows_,
-    )
+    projection = fitted.eigenvectors_ / np.sqrt(fitted.eigenvalues_)
+    return KernelPhi(kernel, mean, scale, landmarks, projection, fitted._centerer.K_fit_rows_)
 
 
 def read_kernel_pca(file: h5py.File) -> KernelPhi:

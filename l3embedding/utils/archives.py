@@ -1,4 +1,4 @@
-"""Unpacking archives that others made: nothing outside the folder, no links, each file whole or not at all."""
+"""Safe unpacking of archives: nothing outside the folder, no links, each file whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from l3embedding.utils.files import atomic_path, remove_leftovers
 from l3embedding.utils.progress import progress
 
 logger = logging.getLogger(__name__)
-_Extract = Callable[[tarfile.TarInfo], IO[bytes]]
 _Member = tuple[tarfile.TarInfo, Callable[[], IO[bytes]]]
 
 
 def extract(archive: Path, folder: Path, top: str = "") -> None:
     """Unpack a `.zip` or `.tar.gz` archive into `folder`, without the archive's folder `top` in the names.
 
-    Files that exist with the right size are left alone, so that an interrupted extraction resumes.
+    Files that exist with the right size are kept, so that an interrupted extraction resumes.
 
     Raises
     ------
@@ -58,8 +57,8 @@ def extract(archive: Path, folder: Path, top: str = "") -> None:
 
 def _tar_members(raw: IO[bytes]) -> Iterator[_Member]:
     with tarfile.open(fileobj=raw, mode="r:gz") as file:
-        for member in file:
-            yield member, partial(cast(_Extract, file.extractfile), member)  # None only for what is no file
+        open_member = cast(Callable[[tarfile.TarInfo], IO[bytes]], file.extractfile)  # None only for what is no file
+        yield from ((member, partial(open_member, member)) for member in file)
 
 
 def _zip_members(raw: IO[bytes]) -> Iterator[_Member]:

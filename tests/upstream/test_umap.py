@@ -61,7 +61,7 @@ def test_a_saved_umap_is_loaded_only_when_that_is_allowed_and_only_undamaged(clu
 
 
 def test_too_few_embeddings_and_bad_ones_are_refused_before_the_fit():
-    with pytest.raises(InputError, match="needs 12 embeddings at least; it got 9"):
+    with pytest.raises(InputError, match="needs at least 12 embeddings; it got 9"):
         fit_reduction([np.zeros((9, 20), np.float32)], 10, SETTINGS, 0)
     with pytest.raises(InputError, match="not finite"):
         fit_reduction([np.full((50, 20), np.nan, np.float32)], 10, SETTINGS, 0)

@@ -23,41 +23,24 @@ from l3embedding.utils.registry import look_up
 
 @dataclass(frozen=True)
 class Pca:
-    """phi(x) = (x - mean) / scale, projected onto the principal components.
+    """phi(x) = (x - mean) / scale, projected onto the principal components."""
 
-    Attributes
-    ----------
-    mean, scale
-        Of each feature of the sample, float64 `[D]`; the scale of a constant feature is 1.
-    components
-        Orthonormal rows, float64 `[d, D]`, by decreasing variance. The largest entry of each is positive.
-    explained_variance
-        Along each component, float64 `[d]`.
-    explained_variance_ratio
-        The same as a part of the variance of all standardised features.
-    n_samples
-        Embeddings it was fitted on.
-    """
-
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    components: NDArray[np.float64]
-    explained_variance: NDArray[np.float64]
+    mean: NDArray[np.float64]  # [D]
+    scale: NDArray[np.float64]  # [D]; 1 for a constant feature
+    components: NDArray[np.float64]  # orthonormal rows [d, D], by decreasing variance; the largest entry is positive
+    explained_variance: NDArray[np.float64]  # [d]
     explained_variance_ratio: NDArray[np.float64]
     n_samples: int
 
     @property
     def embedding_size(self) -> int:
-        """The student's dimension d."""
         return len(self.components)
 
     @property
     def key(self) -> str:
-        """Name of the dataset of reduced embeddings, as in the authors' files."""
         return f"pca_ndata={self.n_samples}_emb={self.embedding_size}_kernel=linear"
 
     def transform(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Reduce embeddings `[n, D]` to float32 `[n, d]`."""
         check_dimension(embeddings, len(self.mean))
         projection = (self.components / self.scale).T
         # Embeddings minus mean loses nothing in float32; the error of the mean's own rounding is the same
@@ -67,23 +50,16 @@ class Pca:
         return reduced + ((mean - self.mean) @ projection).astype(np.float32)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to an HDF5 file, whole or not at all."""
         save_arrays(path, "pca", asdict(self))
 
 
 def fit_pca(sample: Iterable[NDArray[np.floating]], dim: int) -> Pca:
-    """Fit standardisation and linear PCA in one pass over chunks `[n_i, D]`.
-
-    Raises
-    ------
-    InputError
-        There are too few embeddings or features, or they vary in too few directions, or one is not finite.
-    """
+    """Fit standardisation and linear PCA in one pass over chunks `[n_i, D]`."""
     n, shift, total, products = _accumulate(sample)
     if n <= dim:
         raise InputError(f"PCA to {dim} dimensions needs more than {dim} embeddings; it got {n}.")
     if len(shift) < dim:
-        raise InputError(f"PCA cannot take {len(shift)} dimensions to {dim}; choose a smaller student.")
+        raise InputError(f"PCA cannot reduce {len(shift)} dimensions to {dim}; choose a smaller student.")
     offset = total / n
     covariance = products / n - np.outer(offset, offset)
     variance = np.maximum(np.diag(covariance), 0)
@@ -100,24 +76,13 @@ def fit_pca(sample: Iterable[NDArray[np.floating]], dim: int) -> Pca:
     components = vectors[:, :dim].T
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, np.newaxis], axis=1)
     explained = values[:dim]
-    return Pca(
-        mean=shift + offset,
-        scale=scale,
-        components=components * np.sign(largest),
-        explained_variance=explained,
-        explained_variance_ratio=explained / values.sum(),
-        n_samples=n,
-    )
+    return Pca(shift + offset, scale, components * np.sign(largest), explained, explained / values.sum(), n)
 
 
 def _accumulate(
     chunks: Iterable[NDArray[np.floating]],
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Count, shift, sum and products of the shifted rows.
-
-    The shift is the first chunk's mean. Without it the products would be dominated by the square of the mean, and
-    the variance lost in rounding.
-    """
+    """Return number of rows, shift, and sum and products of the shifted rows."""
     n = 0
     shift = total = products = np.empty(0)
     for chunk in chunks:
@@ -127,6 +92,7 @@ def _accumulate(
         if not np.isfinite(rows).all():
             raise InputError("The sample holds an embedding that is not finite; draw it anew.")
         if n == 0:
+            # Without a shift, the square of the mean would dominate the products, and the variance be lost in rounding.
             shift = rows.mean(axis=0)
             total, products = np.zeros_like(shift), np.zeros((len(shift), len(shift)))
         rows = rows - shift
@@ -147,7 +113,7 @@ KERNELS: dict[str, Callable[[Iterable[NDArray[np.floating]], int, str, int], Phi
 
 
 def fit(sample: Iterable[NDArray[np.floating]], dim: int, settings: ReductionSettings, random_state: int) -> Phi:
-    """Fit phi; see `l3embedding.upstream.reduction.fit_reduction`."""
+    """Fit phi, with the kernel of the settings."""
     return look_up(KERNELS, settings.kernel, "reduction.kernel")(sample, dim, settings.kernel, random_state)
 
 
