@@ -1,4 +1,4 @@
-"""Whether sampling brought diversity: a sample compared with random samples of its size.
+"""Whether a sample is more diverse than random samples of its size.
 
 ================  ============================================================================================
 `log_volume`      log det(F F^T + r I) per item, F the embeddings at unit length: how different they are
@@ -16,22 +16,19 @@ from l3embedding.data.shards import SensorFrames
 from l3embedding.upstream.dpp import log_volume
 
 _RIDGE = 1e-3
-_MOST_SAMPLED = 4096
-"""Sampled frames that are measured, at most."""
-_COVERED = 2048
-"""Frames whose coverage is measured."""
+_MOST_SAMPLED = 4096  # sampled frames that are measured, at most
+_COVERED = 2048  # frames whose coverage is measured
 _RANDOM_SAMPLES = 8
 
 
 def diagnose_sample(
     frames: SensorFrames, rows: NDArray[np.int64], rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-    """Compare the sampled `rows` of a sensor with random samples; of many rows, a random part."""
+    """Compare the sampled `rows` of a sensor, or a random part of them, with random samples; see `diagnose`."""
     rows = np.sort(rng.permutation(rows)[:_MOST_SAMPLED])
     pool = np.sort(rng.permutation(len(frames))[: max(4 * len(rows), 2048)])
-    return diagnose(
-        frames.read_embeddings(pool), frames.relevance[pool], frames.read_embeddings(rows), frames.relevance[rows], rng
-    )
+    embeddings, relevance = frames.read_embeddings(pool), frames.relevance[pool]
+    return diagnose(embeddings, relevance, frames.read_embeddings(rows), frames.relevance[rows], rng)
 
 
 def diagnose(
@@ -41,17 +38,7 @@ def diagnose(
     sample_relevance: NDArray[np.float32],
     rng: np.random.Generator,
 ) -> dict[str, dict[str, float]]:
-    """Compare a sample with random samples.
-
-    Parameters
-    ----------
-    embeddings, relevance
-        A uniform draw from the frames that could be sampled, float32 `[n, D]` and `[n]`; at least as many as the
-        sample has.
-    sample, sample_relevance
-        The sampled frames.
-    rng
-        Draws the random samples.
+    """Compare a sample with random samples, which are drawn from n frames that could be sampled.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Samples of a sensor's embeddings, small and representative, for fitting the reduction phi.
+"""Small, representative samples of a sensor's embeddings, to fit the reduction phi on.
 
 `random`    uniform
 `spl`       without replacement, with probability proportional to relevance
@@ -7,13 +7,11 @@
 
 The kernel of the k-DPP is L = B B^T, where B holds the embeddings scaled to unit length, and the sample is drawn
 exactly. `kernel: paper` and `draw: mcmc` follow the authors. Their kernel is dominated by its ridge, and their
-chain stays near its random start. `draw: map` looks for the most probable set, without randomness.
+chain stays near its random start. `draw: map` searches the most probable set, without randomness.
 
 Frames are grouped by local day, week or month, and every group contributes equally. The authors draw
 ceil(size / groups) from each group and nothing from a group that has fewer. Here a small group contributes all it
 has, and the others make up for it, so that the sample has the requested size.
-
-A new sampling is a function in `SAMPLINGS` and a word of `SampleSettings.method`.
 
 References
 ----------
@@ -104,7 +102,7 @@ def calendar_groups(timestamps: NDArray[np.float64], timescale: str, time_zone: 
     Parameters
     ----------
     timestamps
-        float64 `[n]`, Unix seconds; undated frames (NaN) form a group of their own.
+        Unix seconds, float64 `[n]`; undated frames (NaN) form a group of their own.
     timescale
         `day`, `week` or `month`.
     """
