@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from l3embedding.cli.program import report_errors, start_logging
-from l3embedding.data.authors_files import read_features
-from l3embedding.data.shards import Frames, write_upstream_shard
+from l3embedding.data.shards import Frames, read_features, write_upstream_shard
 from l3embedding.data.spl_series import find_series, read_series
 from l3embedding.utils.errors import InputError
 

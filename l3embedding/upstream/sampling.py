@@ -28,7 +28,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from l3embedding.data.local_time import local_time
+from l3embedding.data.loudness import local_time
 from l3embedding.settings import SampleSettings
 from l3embedding.upstream.dpp import LowRankKernel, greedy_map, sample_k_dpp, sample_k_dpp_mcmc
 from l3embedding.utils.registry import look_up
