@@ -1,4 +1,4 @@
-"""Embedding files: one `.npz` per clip with `embedding` [frames, d] and `timestamps` [frames] s, as openl3 writes."""
+"""Embedding files as openl3 writes them: per clip a `.npz` with `embedding` [frames, d] and `timestamps` [frames] s."""
 
 from __future__ import annotations
 

@@ -256,10 +256,8 @@ def clip_context(annotations: pd.DataFrame, clips: pd.Index) -> tuple[NDArray[np
 
     Returns
     -------
-    place
-        Latitude and longitude in degrees, float64 `[n, 2]`.
-    time
-        One-hot week of the year, day of the week and hour, float32 `[n, 52 + 7 + 24]`.
+    Latitude and longitude in degrees, float64 `[n, 2]`; and one-hot week of the year, day of the week and hour,
+    float32 `[n, 52 + 7 + 24]`.
 
     Raises
     ------
@@ -302,7 +300,7 @@ def find_clips(root: str | os.PathLike[str], names: list[str]) -> dict[str, Path
         All are missing.
     """
     found = {path.name: path for path in Path(root).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES}
-    clips = {name: found[name] for name in sorted(set(names)) if name in found}
+    clips = {name: found[name] for name in sorted(set(names) & found.keys())}
     if not clips:
         raise InputError(f"Not one annotated clip is below {root}; unpack the audio there.")
     for name in sorted(set(names) - clips.keys()):

@@ -40,12 +40,8 @@ def read_clip_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """Read the CSV table of a data set with fixed folds: one row per clip, sorted by file name.
 
     The columns map a name in the file to one in the result. The result has at least `filename`, `fold` (a whole
-    number) and `category` (the name of the clip's class).
-
-    Raises
-    ------
-    InputError
-        The table is missing, malformed or lacks a column; or a row lacks a value, has no fold or repeats a clip.
+    number) and `category` (the name of the clip's class). An `InputError` names the row that lacks a value, has no
+    fold or repeats a clip.
     """
     table = read_table(path, columns)[list(columns)].rename(columns=dict(columns))
     folds = pd.to_numeric(table["fold"], errors="coerce")
@@ -60,12 +56,9 @@ def read_clip_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
 
 def keep_present(table: pd.DataFrame, source: Path, folder: Path) -> pd.DataFrame:
-    """Keep the clips whose `path` is a file, and warn of the others; `source` and `folder` are for the messages.
+    """Keep the clips whose `path` is a file; warn of the others, or raise an `InputError` if all are missing.
 
-    Raises
-    ------
-    InputError
-        All are missing.
+    `source` and `folder` are for the messages.
     """
     present = table["path"].map(Path.is_file)
     if not present.any():
@@ -76,7 +69,7 @@ def keep_present(table: pd.DataFrame, source: Path, folder: Path) -> pd.DataFram
 
 
 def read_columns(path: Path, *alternatives: tuple[str, ...]) -> list[NDArray[Any]]:
-    """Read columns of an HDF5 file, datasets or fields of compound datasets, by the first names that it has.
+    """Read columns of an HDF5 file, datasets or fields of compound datasets, by the first alternative that it has.
 
     Raises
     ------

@@ -134,6 +134,7 @@ class _Extractor:
         earliest = {each.path: first.setdefault(each.timestamp, each.path) for each in dated}
 
         def inspect(recording: Recording) -> int | InputError:
+            """Count the frames of a recording, or return why it cannot be used."""
             try:
                 if (other := earliest.get(recording.path, recording.path)) != recording.path:
                     raise InputError(f"{recording.path} begins at the same time as {other}: a duplicate.")

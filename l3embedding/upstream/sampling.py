@@ -79,7 +79,7 @@ def draw_sample(
 
     Returns
     -------
-    Frames, int64 `[min(size, n)]`, sorted.
+    Sorted frames, int64 `[min(size, n)]`.
 
     Raises
     ------

@@ -59,7 +59,8 @@ class UmapPhi:
         check_dimension(embeddings, len(self.mean))
         # Several shards are reduced at a time, and umap-learn is not safe in threads.
         with _ONE_AT_A_TIME:
-            return np.asarray(self.estimator.transform(_standardized(embeddings, self.mean, self.scale)), np.float32)
+            standardized = ((embeddings - self.mean) / self.scale).astype(np.float32)
+            return np.asarray(self.estimator.transform(standardized), np.float32)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         pickled = pickle.dumps(self.estimator)
@@ -81,17 +82,11 @@ def fit(sample: Iterable[NDArray[np.floating]], dim: int, settings: ReductionSet
     logger.info("fitting UMAP to %d embeddings; umap-learn compiles itself for up to a minute first", len(embeddings))
     from umap import UMAP  # slow to import
 
-    estimator = UMAP(
-        n_components=dim,
-        n_neighbors=settings.n_neighbors,
-        min_dist=settings.min_dist,
-        metric=settings.metric,
-        random_state=random_state,
-        n_jobs=1,
-    )
+    options = settings.model_dump(include={"n_neighbors", "min_dist", "metric"})
+    estimator = UMAP(n_components=dim, random_state=random_state, n_jobs=1, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that a seed means one thread
-        estimator.fit(_standardized(embeddings, mean, scale))
+        estimator.fit(((embeddings - mean) / scale).astype(np.float32))
     return UmapPhi(mean, scale, estimator, len(embeddings))
 
 
@@ -107,9 +102,3 @@ def read(file: h5py.File, allow_pickle: bool) -> UmapPhi:
         raise InputError(f"{file.filename} is damaged: its estimator is not what was saved.")
     estimator = pickle.loads(content)  # allowed by the user
     return UmapPhi(file["mean"][:], file["scale"][:], estimator, int(file["n_samples"][()]))
-
-
-def _standardized(
-    embeddings: NDArray[np.floating], mean: NDArray[np.float64], scale: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    return ((embeddings - mean) / scale).astype(np.float32)
