@@ -102,14 +102,10 @@ def resample(audio: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArra
 def frame_audio(
     audio: NDArray[np.float32], frame_length: int, hop_length: int, *, center: bool = False, pad_end: bool = True
 ) -> NDArray[np.float32]:
-    """Cut one channel into overlapping frames.
+    """Cut one channel into overlapping frames; lengths are in samples.
 
     Parameters
     ----------
-    audio
-        float32 `[n]`.
-    frame_length, hop_length
-        In samples.
     center
         Prepend half a frame of zeros, so that frame `i` is centred on sample `i * hop_length`.
     pad_end

@@ -45,17 +45,10 @@ def a_weighting(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
 def frame_levels(
     audio: NDArray[np.float32], sample_rate: int, frame_length: int, hop_length: int
 ) -> NDArray[np.float32]:
-    """Measure the A-weighted level of each frame of a recording.
+    """Measure the A-weighted level of each frame of a recording, as `frame_audio` cuts it without centring or padding.
 
     The recording is weighted as a whole, and its mean square computed in blocks of 1/8 s. A frame's level is the
     mean of the dB values of its blocks, rounded to 0.01 dB as the authors' levels are.
-
-    Parameters
-    ----------
-    audio
-        float32 `[n]` in [-1, 1].
-    frame_length, hop_length
-        In samples, as for `l3embedding.data.audio.frame_audio` without centring or padding.
 
     Returns
     -------
@@ -102,14 +95,9 @@ def local_time(timestamps: NDArray[np.float64], time_zone: str) -> pd.DatetimeIn
 def relevance(
     levels: NDArray[np.float32], timestamps: NDArray[np.float64], time_zone: str = "UTC"
 ) -> NDArray[np.float32]:
-    """Rank each frame's level among all frames of one sensor in the same local 2-hour window.
+    """Rank the level of each frame of a sensor, in dB, among those in the same local 2-hour window.
 
     Windows begin at even hours of local time. Undated frames, whose timestamp is NaN, form a window of their own.
-
-    Parameters
-    ----------
-    levels, timestamps
-        All frames of one sensor: dB, float32 `[n]`, and Unix seconds, float64 `[n]`.
 
     Returns
     -------

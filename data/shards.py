@@ -106,13 +106,7 @@ def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_dataset(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
-    """Read one dataset of a shard.
-
-    Raises
-    ------
-    InputError
-        The file is no HDF5 file, or has no such dataset; the message lists those it has.
-    """
+    """Read one dataset of a shard; an `InputError` lists those that a shard without it has."""
     with open_shard(path) as file:
         return _dataset(file, name)[:]
 
@@ -149,13 +143,7 @@ def embedding_keys(path: str | os.PathLike[str]) -> list[str]:
 
 
 def open_shard(path: str | os.PathLike[str]) -> h5py.File:
-    """Open a shard for reading, with an error that names it.
-
-    Raises
-    ------
-    InputError
-        The file is missing, truncated or no HDF5 file.
-    """
+    """Open a shard for reading; an `InputError` names a file that is missing, truncated or no HDF5 file."""
     try:
         return h5py.File(path, "r")
     except OSError as error:
@@ -209,13 +197,7 @@ class SensorFrames:
         return int(self._ends[-1])
 
     def read_embeddings(self, frames: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Read the embeddings float32 `[m, D]` of sorted frames int64 `[m]`.
-
-        Raises
-        ------
-        InputError
-            One is not finite; the message names the shard and the row.
-        """
+        """Read the embeddings float32 `[m, D]` of sorted frames int64 `[m]`; an `InputError` if one is not finite."""
         parts = [np.empty((0, self._size), np.float32)]
         start = 0
         for path, end in zip(self._shards, self._ends, strict=True):

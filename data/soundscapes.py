@@ -83,7 +83,8 @@ def soundscape(events: list[Event], seconds: float, rng: np.random.Generator) ->
 
 def _write_upstream(folder: Path, street: StreetSettings, random_state: int) -> None:
     rows = []
-    for sensor in (f"street-{index:02d}" for index in range(street.sensors)):
+    for number in range(street.sensors):
+        sensor = f"street-{number:02d}"
         for index in range(street.recordings):
             rng = _rng(random_state, "upstream", sensor, index)
             # Spread over a week, at random hours.

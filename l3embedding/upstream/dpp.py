@@ -4,8 +4,8 @@ A k-DPP draws a set S of k items with probability proportional to det(L_S). Here
 of shape `[N, d]`. Its eigenvalues are those of the d x d *dual* B^T B, plus r, and N - rank times r itself.
 
 `sample_k_dpp`        draws exactly
-`sample_k_dpp_mcmc`   draws by a Markov chain of some steps from a random start, as the authors do
-`greedy_map`          searches the most probable set, without randomness
+`sample_k_dpp_mcmc`   draws by a few steps of a Markov chain from a random start, as the authors do
+`greedy_map`          searches for the most probable set, without randomness
 
 References
 ----------
@@ -57,7 +57,7 @@ class LowRankKernel:
 
     @property
     def rank(self) -> int:
-        """Rank of L, which is the most items that span a volume."""
+        """Rank of L; no more items than this span a volume."""
         return len(self.eigenvalues)
 
     def span(self, chosen: NDArray[np.int64]) -> NDArray[np.float64]:

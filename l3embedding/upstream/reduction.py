@@ -111,7 +111,7 @@ def save_arrays(
 def standardization(sample: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and scale of each feature, float64 `[D]`; the scale of a constant feature is 1."""
     if not np.isfinite(sample).all():
-        raise InputError("The sample holds an embedding that is not finite; draw it anew.")
+        raise InputError("The sample holds an embedding that is not finite; draw it again.")
     deviation = sample.std(axis=0, dtype=np.float64)
     return sample.mean(axis=0, dtype=np.float64), np.where(deviation > 0, deviation, 1.0)
 

@@ -7,7 +7,7 @@
 
 The kernel of the k-DPP is L = B B^T, where B holds the embeddings scaled to unit length, and the sample is drawn
 exactly. `kernel: paper` and `draw: mcmc` follow the authors. Their kernel is dominated by its ridge, and their
-chain stays near its random start. `draw: map` searches the most probable set, without randomness.
+chain stays near its random start. `draw: map` searches for the most probable set, without randomness.
 
 Frames are grouped by local day, week or month, and every group contributes equally. The authors draw
 ceil(size / groups) from each group and nothing from a group that has fewer. Here a small group contributes all it
@@ -97,14 +97,9 @@ def draw_sample(
 
 
 def calendar_groups(timestamps: NDArray[np.float64], timescale: str, time_zone: str = "UTC") -> list[Rows]:
-    """Group frames by local day, ISO week or month, in order of time.
+    """Group frames by local `day`, ISO `week` or `month`, in order of time.
 
-    Parameters
-    ----------
-    timestamps
-        Unix seconds, float64 `[n]`; undated frames (NaN) form a group of their own.
-    timescale
-        `day`, `week` or `month`.
+    The timestamps are Unix seconds, float64 `[n]`; undated frames (NaN) form a group of their own.
     """
     period = look_up({"day": "D", "week": "W", "month": "M"}, timescale, "sample.timescale")
     # Undated frames are NaT, whose ordinal is the smallest integer.

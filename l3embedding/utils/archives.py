@@ -31,7 +31,7 @@ def extract(archive: Path, folder: Path, top: str = "") -> None:
     Raises
     ------
     InputError
-        The archive is damaged, or has a link, a device, or a file that would lie outside `folder`.
+        The archive is damaged, or has a link, a device, or a file that would be outside `folder`.
     """
     for below, _, _ in os.walk(folder):
         remove_leftovers(below)
@@ -62,7 +62,7 @@ def _tar_members(raw: IO[bytes]) -> Iterator[_Member]:
 
 
 def _zip_members(raw: IO[bytes]) -> Iterator[_Member]:
-    # As members of a tar file, since zipfile has no filter: it renames what would lie outside.
+    # As members of a tar file, since zipfile has no filter: it renames files that would be outside.
     with zipfile.ZipFile(raw) as file:
         raw.seek(0)  # for the progress: the table of contents is at the end
         for entry in file.infolist():

@@ -26,12 +26,9 @@ from l3embedding.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 5
-"""Consecutive attempts without a new byte before a download fails."""
-PAUSE_S = 2.0
-"""Pause before the second attempt, s; it doubles with each further one."""
-TIMEOUT_S = 30.0
-"""How long a server may send nothing, s."""
+ATTEMPTS = 5  # consecutive ones without a new byte, before a download fails
+PAUSE_S = 2.0  # before the second attempt; it doubles with each further one
+TIMEOUT_S = 30.0  # for which a server may send nothing
 _CHUNK_BYTES = 1 << 14
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 

@@ -100,7 +100,7 @@ def _words(setting):
     return set(typing.get_args(ReductionSettings.model_fields[setting].annotation))
 
 
-def test_every_mode_and_kernel_of_the_settings_has_its_code_and_no_other():
+def test_the_registries_hold_the_modes_and_kernels_of_the_settings():
     assert MODES.keys() | {"mse"} == _words("mode")
     assert KERNELS.keys() == _words("kernel")
 

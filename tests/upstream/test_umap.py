@@ -29,7 +29,7 @@ def reduction(clusters):
     return fit_reduction(np.split(clusters[0], 3), 3, SETTINGS, random_state=0)
 
 
-def test_it_preserves_neighbourhoods_also_of_new_embeddings(clusters, reduction):
+def test_it_preserves_neighbourhoods_of_new_embeddings_too(clusters, reduction):
     embeddings, labels = clusters
     reduced = reduction.transform(embeddings)
     assert reduced.shape == (180, 3)
@@ -41,7 +41,7 @@ def test_it_preserves_neighbourhoods_also_of_new_embeddings(clusters, reduction)
     assert (labels[nearest] == labels[::10, np.newaxis]).mean() > 0.95
 
 
-def test_a_seed_decides_the_result(clusters, reduction):
+def test_the_same_seed_gives_the_same_result(clusters, reduction):
     again = fit_reduction([clusters[0]], 3, SETTINGS, random_state=0)
     np.testing.assert_array_equal(again.estimator.embedding_, reduction.estimator.embedding_)
 

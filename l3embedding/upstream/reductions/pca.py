@@ -104,7 +104,7 @@ def _accumulate(
         if not len(rows):
             continue
         if not np.isfinite(rows).all():
-            raise InputError("The sample holds an embedding that is not finite; draw it anew.")
+            raise InputError("The sample holds an embedding that is not finite; draw it again.")
         if n == 0:
             # Without a shift, the square of the mean would dominate the products, and the variance be lost in rounding.
             shift = rows.mean(axis=0)
