@@ -166,9 +166,8 @@ def _shape(path: Path) -> tuple[int, int]:
     """Frames and dimensions of an embedding file, from its header alone."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open("embedding.npy") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, _ = read(file)
+            np.lib.format.read_magic(file)  # it is version 1.0, unless the header exceeds 64 kB
+            shape, _, _ = np.lib.format.read_array_header_1_0(file)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an embedding file: {error}") from None
     if len(shape) != 2:

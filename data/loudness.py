@@ -77,13 +77,7 @@ def calibrate(levels: NDArray[np.float32], spl: float) -> NDArray[np.float32]:
 
 
 def local_time(timestamps: NDArray[np.float64], time_zone: str) -> pd.DatetimeIndex:
-    """Convert Unix seconds, float64 `[n]`, to the time of an IANA zone such as `America/New_York`; NaN becomes NaT.
-
-    Raises
-    ------
-    InputError
-        The time zone is not known.
-    """
+    """Convert Unix seconds, float64 `[n]`, to the time of an IANA zone such as `America/New_York`; NaN becomes NaT."""
     try:
         zone = ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError):

@@ -59,7 +59,13 @@ def list_recordings(root: str | os.PathLike[str]) -> list[Recording]:
         clips = read_esc50(root)
         recordings = [Recording(path, f"fold-{fold}") for path, fold in zip(clips["path"], clips["fold"], strict=True)]
     else:
-        recordings = _from_sensor_folders(root)
+        recordings = [
+            Recording(path, folder.name, _time_in_name(path.stem))
+            for folder in sorted(root.iterdir())
+            if folder.is_dir() and not folder.name.startswith(".")
+            for path in sorted(folder.iterdir())
+            if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
+        ]
     if not recordings:
         raise InputError(
             f"{root} holds no recordings: it needs one folder per sensor with "
@@ -74,16 +80,6 @@ def by_sensor(recordings: list[Recording]) -> dict[str, list[Recording]]:
     for recording in recordings:
         sensors.setdefault(recording.sensor, []).append(recording)
     return sensors
-
-
-def _from_sensor_folders(root: Path) -> list[Recording]:
-    return [
-        Recording(path, folder.name, _time_in_name(path.stem))
-        for folder in sorted(root.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
-    ]
 
 
 def _time_in_name(stem: str) -> float:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from l3embedding.data.shards import SensorFrames
 from l3embedding.upstream.dpp import log_volume
+from l3embedding.upstream.sampling import to_unit_norm
 
 _RIDGE = 1e-3
 _MOST_SAMPLED = 4096  # sampled frames that are measured, at most
@@ -44,13 +45,13 @@ def diagnose(
     -------
     For each measure at the top of this module `sample`, and `random_mean` and `random_std` of random samples.
     """
-    pool = _unit(embeddings)
+    pool = to_unit_norm(embeddings)
     covered = pool[rng.permutation(len(pool))[:_COVERED]]
     size = min(len(sample), len(pool))
     draws = (rng.choice(len(pool), size, replace=False) for _ in range(_RANDOM_SAMPLES))
     random = [_measure(pool[drawn], relevance[drawn], covered) for drawn in draws]
     diagnosis = {}
-    for name, value in _measure(_unit(sample), sample_relevance, covered).items():
+    for name, value in _measure(to_unit_norm(sample), sample_relevance, covered).items():
         values = [each[name] for each in random]
         diagnosis[name] = {"sample": value, "random_mean": float(np.mean(values)), "random_std": float(np.std(values))}
     return diagnosis
@@ -66,8 +67,3 @@ def _measure(
         "coverage": float(np.concatenate(nearest).mean()),
         "mean_relevance": float(relevance.mean()),
     }
-
-
-def _unit(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(embeddings, axis=1, keepdims=True).astype(np.float32)
-    return (embeddings / np.where(norms > 0, norms, np.float32(1))).astype(np.float32, copy=False)

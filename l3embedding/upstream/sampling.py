@@ -126,6 +126,12 @@ def share_out(total: int, sizes: Sequence[int]) -> list[int]:
     return shares
 
 
+def to_unit_norm(embeddings: Features, order: int = 2) -> Features:
+    """Scale embeddings to unit l2 or l1 norm; zeros stay zeros, which a k-DPP never draws without a ridge."""
+    norms = np.linalg.norm(embeddings, ord=order, axis=1, keepdims=True)
+    return (embeddings / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)
+
+
 def _uniform(group: Group, k: int, settings: SampleSettings, rng: Rng) -> Rows:
     return rng.choice(len(group.relevance), k, replace=False)
 
@@ -138,10 +144,7 @@ def _by_relevance(group: Group, k: int, settings: SampleSettings, rng: Rng) -> R
 def _by_k_dpp(group: Group, k: int, settings: SampleSettings, rng: Rng, weighted: bool) -> Rows:
     draw = look_up(DRAWS, settings.draw, "sample.draw")
     order = look_up({"unit": 2, "paper": 1}, settings.kernel, "sample.kernel")
-    features = group.read_embeddings()
-    # To unit l2 or l1 norm; an embedding of zeros stays, and is never drawn without a ridge.
-    norms = np.linalg.norm(features, ord=order, axis=1, keepdims=True)
-    features = (features / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)
+    features = to_unit_norm(group.read_embeddings(), order)
     if weighted:
         features *= group.relevance[:, np.newaxis]
     return draw(features, k, settings, rng)

@@ -78,13 +78,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Create the folder `path` and its parents, and return it.
-
-    Raises
-    ------
-    InputError
-        It cannot be created or written to.
-    """
+    """Create the folder `path` and its parents, and return it; an `InputError` if it cannot be written to."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
