@@ -106,7 +106,7 @@ def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_dataset(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
-    """Read one dataset of a shard; an `InputError` lists those that a shard without it has."""
+    """Read one dataset of a shard; if it is missing, an `InputError` lists the others."""
     with open_shard(path) as file:
         return _dataset(file, name)[:]
 
@@ -168,7 +168,7 @@ def shards_by_sensor(audio_dir: str | os.PathLike[str]) -> dict[str, dict[str, l
     for path in (*require_shards(Path(audio_dir) / "train"), *list_shards(Path(audio_dir) / "validate")):
         split, sensor = path.parent.name, str(read_attributes(path)["sensor"])
         if split == "train" or sensor in sensors:
-            sensors.setdefault(sensor, {split: [] for split in SPLITS})[split].append(path)
+            sensors.setdefault(sensor, {each: [] for each in SPLITS})[split].append(path)
     return sensors
 
 

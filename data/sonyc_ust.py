@@ -156,7 +156,7 @@ def ground_truth(annotations: pd.DataFrame, taxonomy: Taxonomy, split: str = "va
 def training_targets(
     annotations: pd.DataFrame, columns: list[str], split: str = "train", target_mode: TargetMode = "any"
 ) -> pd.DataFrame:
-    """Targets by minority vote: present if annotator 0 labels it so, or, for clips without, if any annotator does.
+    """Targets by minority vote: a tag is present if annotator 0, or without annotator 0 any annotator, labels it so.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def clip_context(annotations: pd.DataFrame, clips: pd.Index) -> tuple[NDArray[np
     rows = rows.apply(pd.to_numeric, errors="coerce")
     if (bad := rows.isna().any(axis=1)).any():
         raise InputError(f"{rows.index[bad][0]}: its place or time is not a number.")
-    # A year's last days are week 53.
+    # The last days of a year are week 53.
     first = rows.assign(week=rows["week"].clip(upper=52) - 1)
     hot = []
     for column, size in sizes.items():

@@ -47,7 +47,7 @@ Skipped = tuple[str, str]
 
 @dataclass(frozen=True)
 class Survey:
-    """What the headers of a sensor's recordings tell: frames of each that seems usable, by path, and the others."""
+    """From the headers of a sensor's recordings: frames of each usable one, by path, and the unusable ones."""
 
     frames: dict[str, int]
     skipped: list[Skipped]
@@ -159,8 +159,8 @@ class _Extractor:
     def plan(self, survey: Survey) -> dict[Path, list[Recording]]:
         """Assign the recordings to splits and shards: path to recordings.
 
-        All frames of a recording are in the same split. It depends only on the seed, the sensor's name and the number
-        of recordings. A single recording is for training.
+        All frames of a recording are in the same split, which depends only on the seed, the sensor's name and the
+        number of recordings. A single recording is for training.
         """
         usable = [recording for recording in self.recordings if str(recording.path) in survey.frames]
         n_validate = max(1, round(self.settings.validate_fraction * len(usable))) if len(usable) > 1 else 0
@@ -241,7 +241,7 @@ class _Extractor:
             return False
         if read_attributes(path)["teacher_weights_sha256"] == self.teacher.weights_sha256:
             return True
-        logger.warning("%s is of another version of the teacher; it is replaced", path)
+        logger.warning("%s is from another version of the teacher; it is replaced", path)
         return False
 
     def _decode(self, recording: Recording) -> tuple[_Decoded, NDArray[np.float32]] | InputError:
