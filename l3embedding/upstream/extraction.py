@@ -190,11 +190,14 @@ class _Extractor:
                 survey = Survey(frames, survey.skipped + skipped)
                 write_json(self._cache, asdict(survey))
                 return self.extract(survey, bar)
-            if self._is_finished(path):
+            exists = path.is_file()
+            if exists and read_attributes(path)["teacher_weights_sha256"] == self.teacher.weights_sha256:
                 skipped += read_skipped(path)
                 bar.update(sum(survey.frames[str(recording.path)] for recording in shards[path]))
-            else:
-                skipped += self._write_shard(path, shards[path], bar)
+                continue
+            if exists:
+                logger.warning("%s is from another version of the teacher; it is replaced", path)
+            skipped += self._write_shard(path, shards[path], bar)
         return survey.skipped + skipped
 
     def _write_shard(self, path: Path, recordings: list[Recording], bar: Progress) -> list[Skipped]:
@@ -235,14 +238,6 @@ class _Extractor:
         }
         write_upstream_shard(path, frames, attributes)
         return skipped
-
-    def _is_finished(self, path: Path) -> bool:
-        if not path.is_file():
-            return False
-        if read_attributes(path)["teacher_weights_sha256"] == self.teacher.weights_sha256:
-            return True
-        logger.warning("%s is from another version of the teacher; it is replaced", path)
-        return False
 
     def _decode(self, recording: Recording) -> tuple[_Decoded, NDArray[np.float32]] | InputError:
         """Decode a recording; returns it with the teacher's frames."""
