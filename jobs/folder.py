@@ -50,7 +50,7 @@ LOCK_PATIENCE_S = 5.0
 """How long to wait for another writer: a run that was just killed may take a moment to end."""
 _LOG_WAITING_S = 60.0
 _FORMAT = 2
-"""Version of the stages' output formats; output of another version is made again."""
+"""Version of the stages' output formats; output of another version is replaced."""
 
 
 Item = TypeVar("Item")
