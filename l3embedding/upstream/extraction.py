@@ -1,6 +1,6 @@
 """Teacher extraction: from recordings to upstream shards.
 
-A frame is one second for teacher and student alike; `l3embedding.models.plugged` describes what a teacher
+A frame is one second for teacher and student alike; `l3embedding.models.interface` describes what a teacher
 whose frames are shorter or longer is given.
 
 The *survey* looks at the headers of a sensor's recordings. It finds most bad files before the first is embedded. It
@@ -26,7 +26,7 @@ from l3embedding.data.recordings import Recording
 from l3embedding.data.shards import SPLITS, Frames, read_attributes, read_skipped, write_upstream_shard
 from l3embedding.data.spl_series import SplSeries, find_series, read_series
 from l3embedding.embedding import embed_stream
-from l3embedding.models.plugged import in_seconds
+from l3embedding.models.interface import in_seconds
 from l3embedding.models.teachers import EmbeddingModel
 from l3embedding.settings import RecordingsSettings
 from l3embedding.utils.errors import InputError
