@@ -95,7 +95,7 @@ def _is_complete(dataset: Dataset, root: Path) -> bool:
     """Whether a folder, perhaps fetched by other means, holds the whole data set."""
     from l3embedding.data.audio import AUDIO_SUFFIXES
 
-    # Counting files is fast, and spares most folders the reader.
+    # The count of files is quick, and rules most folders out before their tables are read.
     if sum(path.suffix in AUDIO_SUFFIXES for path in root.rglob("*")) < dataset.clips:
         return False
     try:

@@ -156,8 +156,7 @@ def _read_config(path: Path) -> dict[str, Any] | None:
         else:
             with h5py.File(path, "r") as file:
                 config = file.attrs.get("model_config")
-        parsed: dict[str, Any] | None = None if config is None else json.loads(config)
-        return parsed
+        return None if config is None else json.loads(config)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as a Keras model: {error}") from None
 

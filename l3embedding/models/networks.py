@@ -36,8 +36,6 @@ Head = Literal["openl3", "relu", "linear"]
 Precision = Literal["float32", "mixed_bfloat16"]
 
 EMBEDDING_LAYER = "audio_embedding_layer"
-NETWORK = "network"
-
 _IMAGE_NORMALIZATION = "image_normalization"
 _ENDS = (_IMAGE_NORMALIZATION, "pool", "embedding")
 
@@ -97,7 +95,7 @@ def l3_audio_network(
         last = block == len(filters)
         x = _convolution(x, width, EMBEDDING_LAYER if last else f"block_{block}_conv_2")
         x = x if last else _rectified(x)
-    return keras.Model(image, finish(x, embedding_size), name=NETWORK)
+    return keras.Model(image, finish(x, embedding_size), name="network")
 
 
 def student_network(student: StudentSettings) -> keras.Model:

@@ -80,8 +80,7 @@ class Pretrained:
         module, _, function = self.loader.partition(":")
         load = getattr(importlib.import_module(module), function)
         chosen = {name: value for name, value in options.items() if name in self.options}
-        model: EmbeddingModel = load(path, self, batch_size, **chosen)
-        return model
+        return load(path, self, batch_size, **chosen)
 
     def locate(self, search: Sequence[str | os.PathLike[str]] = (), download: bool = True) -> Path:
         """Find the weights in the folders `search` or the cache; `download` them into the cache if they are missing.
@@ -188,7 +187,7 @@ def families() -> dict[str, Family]:
     """All families by name, in the alphabetical order of their modules."""
     package = importlib.import_module("l3embedding.models.pretrained")
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    found: list[Family] = [importlib.import_module(f"{package.__name__}.{name}").FAMILY for name in names]
+    found = (importlib.import_module(f"{package.__name__}.{name}").FAMILY for name in names)
     return {family.name: family for family in found}
 
 

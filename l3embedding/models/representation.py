@@ -93,8 +93,7 @@ class InputRepresentation:
         if self.n_mels is None:
             return None
         options: dict[str, Any] = {"fmax": self.fmax, "htk": self.convention == "kapre_v0_1"}
-        bank: NDArray[np.float32] = mel(sr=self.sample_rate, n_fft=self.n_fft, n_mels=self.n_mels, **options)
-        return bank.T
+        return mel(sr=self.sample_rate, n_fft=self.n_fft, n_mels=self.n_mels, **options).T
 
 
 OPENL3_REPRESENTATIONS = {
