@@ -60,7 +60,7 @@ def get_output_path(
 
 
 def list_jobs(inputs: Sequence[str | os.PathLike[str]], output_dir: Path | None, suffix: str | None) -> list[Job]:
-    """List the audio files among and below `inputs`, with their outputs; an output folder repeats the inputs' folders.
+    """List the audio files among and below `inputs`, with their outputs; an output folder repeats their subfolders.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def _frames(job: Job, model: EmbeddingModel, hop_size: float, center: bool) -> N
 
 
 def _duration_s(path: Path) -> float:
-    """Length of a file by its header; 0 if it has none, which is reported when the file is read."""
+    """Length of a file by its header; 0 if it has none: the error is reported when the file is read."""
     try:
         return float(soundfile.info(str(path)).duration)
     except (soundfile.LibsndfileError, OSError):

@@ -22,18 +22,18 @@ TRACKED = ("03-train-approx-embedding", "06-train-classifier")
 
 
 class Track:
-    """Writes what a stage reports while it works to its journal."""
+    """Records what a stage reports while it works, if there is a journal."""
 
     def __init__(self, journal: Journal | None = None) -> None:
         self._journal = journal
 
     def note(self, **facts: Any) -> None:
-        """Add facts that were found out."""
+        """Record facts about the run."""
         if self._journal:
             self._journal.append("noted", **facts)
 
     def epoch(self, row: Mapping[str, float]) -> None:
-        """Add the metrics of an epoch; `epoch` counts from 1."""
+        """Record the metrics of an epoch; `epoch` counts from 1."""
         if self._journal:
             self._journal.append("epoch", **row)
 

@@ -106,7 +106,7 @@ def load_keras_file(path: Path, batch_size: int) -> KerasAudioModel:
 
 
 def _audio_model(path: Path, model: keras.Model, description: AudioInput, batch_size: int) -> KerasAudioModel:
-    """Make a saved model, whatever its axes and outputs, one from frames `[batch, samples]` to embeddings."""
+    """Wrap a saved model so that it takes frames `[batch, samples]` and returns one embedding for each."""
     axis, length = audio_axis(path, model.input_shape[1:], description)
     number = choose_output(path, [each.name for each in model.outputs], description)
     audio = keras.Input((length,), name="audio")
@@ -162,7 +162,7 @@ def _read_config(path: Path) -> dict[str, Any] | None:
 
 
 def _parts(config: Any) -> Iterator[dict[str, Any]]:
-    """All objects in a configuration, at whatever depth."""
+    """Yield all objects in a configuration, at any depth."""
     if isinstance(config, dict):
         if "class_name" in config:
             yield config
