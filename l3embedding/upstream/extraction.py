@@ -1,7 +1,7 @@
 """Teacher extraction: from recordings to upstream shards.
 
 A frame is one second for teacher and student alike; for a teacher whose frames are shorter or longer, see
-`l3embedding.models.plugged`.
+`l3embedding.models.interface`.
 
 The *survey* reads the headers of a sensor's recordings. It finds most bad files before the first is embedded. It also
 determines which recording belongs to which split and shard, so it is kept: a resumed run has the same splits. Each
@@ -26,7 +26,7 @@ from l3embedding.data.recordings import Recording
 from l3embedding.data.shards import SPLITS, Frames, read_attributes, read_skipped, write_upstream_shard
 from l3embedding.data.spl_series import SplSeries, find_series, read_series
 from l3embedding.embedding import embed_stream
-from l3embedding.models.plugged import in_seconds
+from l3embedding.models.interface import in_seconds
 from l3embedding.models.teachers import EmbeddingModel
 from l3embedding.settings import RecordingsSettings
 from l3embedding.utils.errors import InputError

@@ -9,7 +9,7 @@ import soundfile
 
 from l3embedding.data.recordings import by_sensor, list_recordings
 from l3embedding.downstream.clips import embed_clips
-from l3embedding.models.plugged import PluggedTeacher
+from l3embedding.models.interface import PluggedTeacher
 from l3embedding.settings import RecordingsSettings
 from l3embedding.upstream import extraction
 from l3embedding.upstream.extraction import extract_sensors
