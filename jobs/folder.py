@@ -50,7 +50,7 @@ LOCK_PATIENCE_S = 5.0
 """How long to wait for another writer: a run that was just killed may take a moment to end."""
 _LOG_WAITING_S = 60.0
 _FORMAT = 2
-"""Version of the stages' output formats; output of another version is made again."""
+"""Version of the stages' output formats; output of another version is replaced."""
 
 
 Item = TypeVar("Item")
@@ -58,18 +58,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Share:
-    """The part of a stage's work that one of several tasks does.
+    """The part of a stage's work that one of several tasks does."""
 
-    Attributes
-    ----------
-    index
-        The task, from 0.
-    count
-        How many there are.
-    """
-
-    index: int = 0
-    count: int = 1
+    index: int = 0  # the task, from 0
+    count: int = 1  # how many there are
 
     def of(self, items: Sequence[Item]) -> list[Item]:
         """Pick this task's items; every item falls to exactly one task."""
@@ -82,27 +74,13 @@ WHOLE = Share()
 
 @dataclass(frozen=True)
 class StageFolder:
-    """The folder of one run of one stage.
+    """The folder of one run of one stage."""
 
-    Attributes
-    ----------
-    stage
-        Name of the stage.
-    path
-        The folder.
-    signed
-        The settings that decide the result, beside the inputs.
-    inputs
-        Flag name to path.
-    parameters
-        All settings, for the record.
-    """
-
-    stage: str
-    path: Path
-    signed: Mapping[str, Any]
-    inputs: Mapping[str, Path]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    stage: str  # name of the stage
+    path: Path  # the folder
+    signed: Mapping[str, Any]  # the settings that decide the result, beside the inputs
+    inputs: Mapping[str, Path]  # flag name to path
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # all settings, for the record
 
     @cached_property
     def signature(self) -> str:
@@ -403,7 +381,8 @@ def fingerprint(path: Path, besides: Path | None = None) -> str:
     if path.is_dir() and (stages := stage_folders(path)):
         done = [folder / DONE for folder in stages if folder != besides and (folder / DONE).is_file()]
         return _hash(read_json(file)["signature"] for file in done)
-    return _hash(_describe(file, path) for file in _files(path, besides))
+    described = ((os.path.relpath(file, path), file.stat()) for file in _files(path, besides))
+    return _hash(f"{name} {status.st_size} {status.st_mtime_ns}" for name, status in described)
 
 
 def _files(path: Path, besides: Path | None) -> Iterator[Path]:
@@ -414,11 +393,6 @@ def _files(path: Path, besides: Path | None) -> Iterator[Path]:
         # An output folder within the input is no part of it.
         names[:] = sorted(name for name in names if Path(folder, name) != besides)
         yield from (Path(folder, name) for name in sorted(files))
-
-
-def _describe(file: Path, root: Path) -> str:
-    status = file.stat()
-    return f"{os.path.relpath(file, root)} {status.st_size} {status.st_mtime_ns}"
 
 
 def _hash(lines: Iterator[str]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from l3embedding.data.datasets import DATASETS
+from l3embedding.jobs.experiment import value_of
 from l3embedding.settings import REPRESENTATIONS, Experiment, Representation, Settings, decides, groups, kind_of
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "scripts"
@@ -37,19 +38,11 @@ class TaskSettings(Settings):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a task is wanted for.
-
-    Attributes
-    ----------
-    experiment
-        Its settings.
-    representation, seed
-        Downstream only.
-    """
+    """What a task is wanted for."""
 
     experiment: Experiment
-    representation: Representation = "student"
-    seed: int = 0
+    representation: Representation = "student"  # downstream only
+    seed: int = 0  # downstream only
 
 
 class Output(NamedTuple):
@@ -66,61 +59,34 @@ Source = Output | str | None
 
 @dataclass(frozen=True)
 class Input:
-    """A file or folder that a stage reads.
+    """A file or folder that a stage reads."""
 
-    Attributes
-    ----------
-    name
-        The program's flag is `--name`, with dashes.
-    help
-        What it holds.
-    source
-        Where it comes from, given what the task is wanted for.
-    required
-        Whether the program needs it.
-    setting
-        The setting that names it in an experiment, if there is one; the stage's record has it under this name.
-    """
-
-    name: str
+    name: str  # the program's flag is `--name`, with dashes
     help: str
-    source: Callable[[Wanted], Source]
-    required: bool = True
+    output: Callable[[Wanted], Source] | None = None
+    """Where it comes from, given what the task is wanted for; by default the path that the setting names."""
+    required: bool = True  # whether the program needs it
     setting: str = ""
+    """The setting that names it in an experiment, if there is one; the stage's record has it under this name."""
+
+    def source(self, wanted: Wanted) -> Source:
+        """Where it comes from for a task."""
+        return self.output(wanted) if self.output else value_of(wanted.experiment, self.setting)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the chain.
+    """One step of the chain."""
 
-    Attributes
-    ----------
-    name
-        Such as `03-train-approx-embedding`.
-    summary
-        What it does, in a line.
-    inputs
-        What it reads from disk.
-    settings
-        The groups of settings that it takes, or single settings (`SECTION.FIELD`).
-    ignores
-        Settings of these groups that make no difference to it.
-    unused
-        Names within `settings` that make no difference given the other arguments of a task.
-    divisible
-        Whether several tasks can share its work: over sensors, or over clips.
-    work
-        How much there is to do, for people.
-    """
-
-    name: str
+    name: str  # such as `03-train-approx-embedding`
     summary: str
-    inputs: tuple[Input, ...]
-    settings: tuple[str, ...]
-    ignores: frozenset[str] = frozenset()
+    inputs: tuple[Input, ...]  # what it reads from disk
+    settings: tuple[str, ...]  # the groups of settings that it takes, or single settings (`SECTION.FIELD`)
+    ignores: frozenset[str] = frozenset()  # settings of these groups that make no difference to it
     unused: Callable[[Mapping[str, Any]], Collection[str]] = lambda arguments: ()
-    divisible: bool = False
-    work: Callable[[Wanted], str] = lambda wanted: ""
+    """Names within `settings` that make no difference given the other arguments of a task."""
+    divisible: bool = False  # whether several tasks can share its work: over sensors, or over clips
+    work: Callable[[Wanted], str] = lambda wanted: ""  # how much there is to do, for people
 
     @property
     def number(self) -> int | None:
@@ -274,13 +240,7 @@ _STAGES = (
                 _recordings,
                 setting="recordings.root",
             ),
-            Input(
-                "spl_root",
-                "measured levels: SENSOR.csv or SENSOR.h5",
-                lambda wanted: wanted.experiment.recordings.levels,
-                required=False,
-                setting="recordings.levels",
-            ),
+            Input("spl_root", "measured levels: SENSOR.csv or SENSOR.h5", required=False, setting="recordings.levels"),
         ),
         settings=("recordings", "teacher", "random_state"),
         ignores=frozenset({"recordings.time_zone"}),
@@ -313,7 +273,6 @@ _STAGES = (
             Input(
                 "continue_from",
                 "folder of an earlier 03, whose training is continued here",
-                lambda wanted: wanted.experiment.distillation.continue_from,
                 required=False,
                 setting="distillation.continue_from",
             ),
@@ -362,7 +321,6 @@ _STAGES = (
             Input(
                 "split_path",
                 "CSV or JSON that replaces the splits of the annotations",
-                lambda wanted: wanted.experiment.dataset.split_path,
                 required=False,
                 setting="dataset.split_path",
             ),

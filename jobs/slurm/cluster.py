@@ -33,30 +33,14 @@ LIVE = frozenset(
 
 @dataclass(frozen=True)
 class JobRow:
-    """One job, or one task of an array, as Slurm reports it.
+    """One job, or one task of an array, as Slurm reports it."""
 
-    Attributes
-    ----------
-    job_id
-        Of the job; for a task, that of its array.
-    state
-        Such as `PENDING`.
-    elapsed
-        Such as `1-02:03:04`.
-    reason
-        Why it waits.
-    comment
-        The key that the launcher gave it.
-    index
-        Of a task in its array; None outside of arrays, and for several waiting tasks.
-    """
-
-    job_id: str
-    state: str
-    elapsed: str
-    reason: str
-    comment: str
-    index: int | None = None
+    job_id: str  # of the job; for a task, that of its array
+    state: str  # such as `PENDING`
+    elapsed: str  # such as `1-02:03:04`
+    reason: str  # why it waits
+    comment: str  # the key that the launcher gave it
+    index: int | None = None  # of a task in its array; None outside of arrays, and for several waiting tasks
 
     @property
     def is_live(self) -> bool:
@@ -154,7 +138,11 @@ def queue() -> list[JobRow]:
     for attempt in range(_ATTEMPTS):
         asked = _run(["squeue", "--me", "--states=all", "--array", "--noheader", "--format=%F|%K|%T|%M|%r|%k"])
         if asked.returncode == 0:
-            return [_row(line) for line in asked.stdout.splitlines() if line.count("|") >= 5]
+            rows = [line.split("|", 5) for line in asked.stdout.splitlines() if line.count("|") >= 5]
+            return [
+                JobRow(job_id, state, elapsed, why, key, _index(index))
+                for job_id, index, state, elapsed, why, key in rows
+            ]
         logger.warning("squeue: %s; trying again", _message(asked))
         time.sleep(2**attempt)
     raise InputError(f"The Slurm controller does not answer: {_message(asked)}.")
@@ -201,11 +189,6 @@ def cancel(job_ids: Sequence[str]) -> None:
     cancelled = _run(["scancel", *job_ids])
     if cancelled.returncode and "Invalid job id" not in cancelled.stderr:
         raise InputError(f"scancel: {_message(cancelled)}")
-
-
-def _row(line: str) -> JobRow:
-    job_id, index, state, elapsed, reason, comment = line.split("|", 5)
-    return JobRow(job_id, state, elapsed, reason, comment, _index(index))
 
 
 def _index(text: str) -> int | None:
