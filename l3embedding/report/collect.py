@@ -149,7 +149,9 @@ def collect(run_dir: Path) -> Report:
     keys = key_columns(described)
     # Scores on another split, or on another synthetic street, are not comparable, so they are another data set.
     of_dataset = [key for key in keys if key.startswith(("dataset.", "street.")) and key != "dataset.hop_size"]
-    described["dataset"] = name_rows(described, "dataset", of_dataset)
+    # By stage, since 05 has no split.
+    for _, same in described.groupby("stage", sort=False):
+        described.loc[same.index, "dataset"] = name_rows(same, "dataset", of_dataset)
     for _, same in described.groupby(["stage", "dataset"], sort=False):
         described.loc[same.index, "model"] = name_rows(same, "model", keys)
     # The teacher's first; otherwise as the folders' names are sorted.
@@ -312,8 +314,11 @@ def _model_name(row: Row, embedded: Mapping[str, Any]) -> str:
         return f"phi(teacher), {row['embedding_size']}-d"
     if kind == "mfcc":
         return str(embedded["model_name"])
+    if not embedded and row["stage"] not in ("03-train-approx-embedding", "04-export-student"):
+        return ""
     if "student.dim" not in row:
-        return f"{kind} ({embedded['model_name']})" if embedded else ""
+        # A student from elsewhere, without a record of its training.
+        return f"{kind or 'student'} ({embedded.get('model_name', 'from elsewhere')})"
     dim, filters = row["student.dim"], row.get("student.filters")
     of_paper = filters is None or tuple(filters) == PAPER_STUDENTS.get(dim)
     papers = {model.embedding_size: name for name, model in paper.MODELS.items() if name != paper.TEACHER}

@@ -67,11 +67,11 @@ def _evaluated(root, label, model, score, dataset="sonyc_ust", seed=0, dataset_r
     )
 
 
-def _embedding(root, label, representation, inputs=None, is_stand_in=False, size=64, teacher=None):
+def _embedding(root, label, representation, inputs=None, is_stand_in=False, size=64, teacher=None, dataset="sonyc_ust"):
     results = {"embedding_size": size, "size_mb": 1.5978, "activation_mb": 0.4096, "is_stand_in": is_stand_in}
     results["model_name"] = "the model"
     teacher = {"name": teacher or "openl3_audio_mel256_env", "embedding_size": None, "stand_in": is_stand_in}
-    parameters = {"representation": representation}
+    parameters = {"representation": representation, "dataset": {"name": dataset, "hop_size": 0.1}}
     parameters |= {"teacher": {"teacher": teacher}, "logmel-cnn": {"student": {"asr": 8000}}}.get(representation, {})
     folder = root / "05-generate-embedding-samples" / label
     return _stage(folder, "05-generate-embedding-samples", parameters, inputs, results)
@@ -144,8 +144,10 @@ def test_results_are_one_table_that_pandas_reads(run, tmp_path):
     assert set(student["seed"]) == {0, 1}
     first = student[student["metric"] == "micro_auprc"].iloc[0]
     assert (first["sample.method"], first["reduction.mode"], first["student.dim"]) == ("dpp", "pca", 64)
+    assert set(results["dataset"].dropna()) == {"sonyc_ust"}
     assert (first["dataset"], first["dataset.root"], first["level"]) == ("sonyc_ust", "/data", "coarse")
     assert (first["embedding_size"], first["size_mb"], first["synthetic"]) == (64, 1.5978, False)
+    assert results[results["stage"] < "03"]["model"].isna().all()
     training = results[results["stage"] == "03-train-approx-embedding"]
     assert training.set_index("metric")["value"]["best_valid_mse"] == 0.5
 
@@ -245,12 +247,12 @@ def sweep(tmp_path):
         extracted = _stage(root / name / label, name, {"teacher": {"stand_in": False}}, {"audio_root": corpus})
         trained = _student(root, label, audio_dir=extracted)
         for dataset, at in (("sonyc_ust", 0.7), ("esc50", 0.3)):
-            embedded = _embedding(root, f"student,{label},{dataset}", "student", {"model": trained})
+            embedded = _embedding(root, f"student,{label},{dataset}", "student", {"model": trained}, dataset=dataset)
             for seed in range(3):
                 score = at + (corpus == "/data/street") / 10 + seed / 100
                 _evaluated(root, f"{label},{dataset}", embedded, score, dataset, seed, f"/data/{dataset}")
     for dataset, score in (("sonyc_ust", 0.9), ("esc50", 0.5)):
-        embedded = _embedding(root, f"teacher,{dataset}", "teacher")
+        embedded = _embedding(root, f"teacher,{dataset}", "teacher", dataset=dataset)
         for seed in range(3):
             _evaluated(root, f"teacher,{dataset}", embedded, score + seed / 100, dataset, seed, f"/data/{dataset}")
     return root
@@ -449,6 +451,13 @@ def test_parameters_are_inherited_from_another_experiments_output(tmp_path):
     _evaluated_student(tmp_path / "later", "one", 0.5, audio_dir=extracted)
     rows = collect(tmp_path / "later").datasets["sonyc_ust"]
     assert set(rows["recordings.hop_size"]) == {0.1} and set(rows["recordings.root"]) == {"/a"}
+
+
+def test_a_student_from_elsewhere_is_named_by_its_file(tmp_path):
+    embedded = _embedding(tmp_path, "student", "student", {"model": "/models/tiny.keras"})
+    _evaluated(tmp_path, "student", embedded, 0.5)
+    rows = collect(tmp_path).datasets["sonyc_ust"]
+    assert set(rows["model"]) == {"student (the model)"} and set(rows["inputs.model"]) == {"/models/tiny.keras"}
 
 
 @pytest.mark.parametrize("move", [shutil.copytree, shutil.move])
