@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from l3embedding.jobs.chain import Task
@@ -47,124 +46,67 @@ def job_file(task: Task) -> Path:
     return folder / f"{name}.sbatch"
 
 
-def build_script(task: Task, header: str, experiment: Experiment, cwd: Path, log_dir: Path, python: str) -> str:
-    """Write the script that does a task.
+def build_script(
+    tasks: Sequence[Task], header: str, experiment: Experiment, cwd: Path, log_dir: Path, python: str
+) -> str:
+    """Write the script that runs a task, as an array if several tasks share its work, or an array over seeds.
 
     Parameters
     ----------
-    task
-        What is to be done.
+    tasks
+        One task, or several that differ only in the seed: then a task's index in the array is its seed.
     header
-        Text of its job file, whose resources are taken over.
+        Text of the job file, whose resources are copied.
     experiment
         Its settings of Slurm and of the sheet.
-    cwd
-        Where relative paths start.
-    log_dir
-        Where the log goes.
+    cwd, log_dir
+        Where relative paths start, and where logs go.
     python
         The interpreter, unless the site sets another.
-
-    Returns
-    -------
-    Text for sbatch.
     """
-    shared_by = num_tasks(task, experiment.slurm)
-    log, options = log_file(task, log_dir, shared_by), _options(task.flags())
-    array = None
-    if shared_by > 1:
-        own = f'--task-index "$SLURM_ARRAY_TASK_ID" --num-tasks {shared_by}'
-        array = _Array(f"0-{shared_by - 1}%{experiment.slurm.array_throttle}", own)
-    return _script(task, task.name, header, experiment, cwd, log, python, options, array)
-
-
-def build_seed_script(
-    tasks: Sequence[Task], header: str, experiment: Experiment, cwd: Path, log_dir: Path, python: str
-) -> str:
-    """Write the script of an array of tasks that differ in nothing but the seed.
-
-    The index of a task in the array is its seed; each has its own folder and log. Otherwise as
-    `build_script`.
-    """
-    log = log_file(tasks[0], log_dir, 1)
-    options = [_options(task.flags()) for task in tasks]
-    common = [option for option in options[0] if all(option in others for others in options)]
-    cases = []
-    for task, each in zip(tasks, options, strict=True):
-        words = [word for option in each if option not in common for word in option]
-        cases.append(f"    {task.arguments[SEED]}) set -- {shlex.join(words)} ;;")
-    seeds = ",".join(str(task.arguments[SEED]) for task in tasks)
-    choice = ("case $SLURM_ARRAY_TASK_ID in", *cases, "esac")
-    array = _Array(f"{seeds}%{experiment.slurm.array_throttle}", '"$@"', choice)
-    name, log = with_any_seed(tasks[0].name, "*"), log.with_name(with_any_seed(log.name, "@TASK@"))
-    return _script(tasks[0], name, header, experiment, cwd, log, python, common, array)
+    first, slurm = tasks[0], experiment.slurm
+    name, shared_by = first.name, num_tasks(first, slurm)
+    log = log_file(first, log_dir, shared_by)
+    flags = [_split(task.flags()) for task in tasks]
+    common, own, indices, preamble = flags[0], [], "", []
+    if len(tasks) > 1:
+        common = [flag for flag in flags[0] if all(flag in others for others in flags)]
+        cases = zip((task.arguments[SEED] for task in tasks), flags, strict=True)
+        set_own = [
+            f"    {seed}) set -- {_join(flag for flag in each if flag not in common)} ;;" for seed, each in cases
+        ]
+        preamble, own = ["case $SLURM_ARRAY_TASK_ID in", *set_own, "esac"], ['"$@"']
+        indices = ",".join(str(task.arguments[SEED]) for task in tasks)
+        name, log = with_any_seed(name, "*"), log.with_name(with_any_seed(log.name, "@TASK@"))
+    elif shared_by > 1:
+        own, indices = [f'--task-index "$SLURM_ARRAY_TASK_ID" --num-tasks {shared_by}'], f"0-{shared_by - 1}"
+    resources = [line.rstrip() for line in header.splitlines() if line.startswith("#SBATCH ")]
+    lines = [
+        "#!/usr/bin/env bash",
+        f"# {name}: {first.stage.summary}.",
+        *(line for line in resources if not re.search(r"--(array|job-name|output)\b", line)),
+        f"#SBATCH --job-name={_quote(name)}",
+        f"#SBATCH --chdir={_quote(str(cwd.resolve()))}",
+        f"#SBATCH --output={_quote(str((cwd / log).resolve()).replace('%', '%%').replace('@TASK@', '%a'))}",
+        *([f"#SBATCH --array={indices}%{slurm.array_throttle}"] if indices else []),
+        "",
+        f': "${{SEA_PYTHON:={python}}}"',
+        *(f"export {variable}={shlex.quote(value)}" for variable, value in experiment.tracking.variables.items()),
+        f"source {shlex.quote(str(JOBS / 'activate.sh'))}",
+        *preamble,
+    ]
+    command = [
+        f"stage {first.stage.name}",
+        f"--wait --max-timeouts {slurm.max_timeouts}",
+        *own,
+        *map(shlex.join, common),
+    ]
+    return "\n".join([*lines, " \\\n    ".join(command), ""])
 
 
 def with_any_seed(name: str, seed: str) -> str:
     """A task's name with something else for its seed."""
     return re.sub(r"(?<=,seed=)\d+", seed, name)
-
-
-@dataclass(frozen=True)
-class _Array:
-    """What makes a job an array.
-
-    Attributes
-    ----------
-    indices
-        As `--array` takes them.
-    own
-        The words of the command in which its tasks differ.
-    preamble
-        Lines of shell before the command.
-    """
-
-    indices: str
-    own: str
-    preamble: tuple[str, ...] = ()
-
-
-def _script(
-    task: Task,
-    name: str,
-    header: str,
-    experiment: Experiment,
-    cwd: Path,
-    log: Path,
-    python: str,
-    options: Sequence[Sequence[str]],
-    array: _Array | None,
-) -> str:
-    directives = [line for line in resource_lines(header) if not re.search(r"--(array|job-name|output)\b", line)]
-    directives += [
-        f"#SBATCH --job-name={_quote(name)}",
-        f"#SBATCH --chdir={_quote(str(cwd.resolve()))}",
-        f"#SBATCH --output={_quote(str((cwd / log).resolve()).replace('%', '%%').replace('@TASK@', '%a'))}",
-    ]
-    if array:
-        directives.append(f"#SBATCH --array={array.indices}")
-    words = shlex.join(["--wait", "--max-timeouts", str(experiment.slurm.max_timeouts)])
-    own = [array.own] if array else []
-    command = [f"stage {task.stage.name}", words, *own, *map(shlex.join, options)]
-    return "\n".join(
-        [
-            "#!/usr/bin/env bash",
-            f"# {name}: {task.stage.summary}.",
-            *directives,
-            "",
-            f': "${{SEA_PYTHON:={python}}}"',
-            *(f"export {name}={shlex.quote(value)}" for name, value in experiment.tracking.variables.items()),
-            f"source {shlex.quote(str(JOBS / 'activate.sh'))}",
-            *(array.preamble if array else ()),
-            " \\\n    ".join(command),
-            "",
-        ]
-    )
-
-
-def resource_lines(header: str) -> list[str]:
-    """The `#SBATCH` lines of a job file."""
-    return [line.rstrip() for line in header.splitlines() if line.startswith("#SBATCH ")]
 
 
 def log_file(task: Task, log_dir: Path, shared_by: int) -> Path:
@@ -183,18 +125,22 @@ def stage_options(task: Task, experiment: Experiment) -> list[str]:
     return words
 
 
-def _options(words: list[str]) -> list[list[str]]:
+def _split(words: list[str]) -> list[list[str]]:
     """Split a command line before each flag."""
-    options: list[list[str]] = []
+    flags: list[list[str]] = []
     for word in words:
-        if word.startswith("--") or not options:
-            options.append([])
-        options[-1].append(word)
-    return options
+        if word.startswith("--") or not flags:
+            flags.append([])
+        flags[-1].append(word)
+    return flags
+
+
+def _join(flags: Iterable[list[str]]) -> str:
+    return shlex.join(word for flag in flags for word in flag)
 
 
 def _quote(text: str) -> str:
     """Quote a value of an `#SBATCH` line, which is not read by a shell."""
     if '"' in text or "\n" in text or "\\" in text:
-        raise InputError(f"{text!r} cannot be told to Slurm; choose a name without quotes, backslashes and line ends.")
+        raise InputError(f"{text!r} cannot be given to Slurm; choose a name without quotes, backslashes and line ends.")
     return f'"{text}"'

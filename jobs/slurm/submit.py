@@ -24,7 +24,6 @@ from l3embedding.jobs.slurm.ledger import Ledger, Submission
 from l3embedding.jobs.slurm.script import (
     SEED,
     build_script,
-    build_seed_script,
     job_file,
     log_file,
     num_tasks,
@@ -77,9 +76,8 @@ def make_jobs(tasks: Sequence[Task], experiment: Experiment, output_dir: Path) -
         if not source.is_file():
             raise InputError(f"{source}, which declares the resources of {task.name}, is missing.")
         log = log_file(task, output_dir / "logs", shared_by)
-        script = build_script(
-            task, source.read_text(encoding="utf-8"), experiment, Path.cwd(), output_dir / "logs", sys.executable
-        )
+        header = source.read_text(encoding="utf-8")
+        script = build_script([task], header, experiment, Path.cwd(), output_dir / "logs", sys.executable)
         path = output_dir / "slurm" / f"{task.name.replace(' ', ',')}.sbatch"
         jobs.append(Job(task, path, script, stage_options(task, experiment), shared_by, log, source))
     return jobs
@@ -104,7 +102,7 @@ def script_of(jobs: Sequence[Job], experiment: Experiment, output_dir: Path) -> 
     if len(jobs) == 1:
         return first.path, first.script
     header, log_dir = first.source.read_text(encoding="utf-8"), output_dir / "logs"
-    script = build_seed_script([job.task for job in jobs], header, experiment, Path.cwd(), log_dir, sys.executable)
+    script = build_script([job.task for job in jobs], header, experiment, Path.cwd(), log_dir, sys.executable)
     seeds = "+".join(str(job.task.arguments[SEED]) for job in jobs)
     return first.path.with_name(with_any_seed(first.path.name, seeds)), script
 

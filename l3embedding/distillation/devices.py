@@ -87,9 +87,11 @@ class Devices:
         def test_step(images: Arrays, targets: Arrays) -> Row:
             nonlocal trained
             if trained:
-                # Each device has moving averages of its own; a saved network has their mean, so evaluate that one.
-                for variable in network.non_trainable_variables:
-                    variable.assign(keras.ops.convert_to_numpy(variable))
+                # Each device has moving averages of its own, of which only one would be saved. So all get the mean,
+                # which a variable reads as within the scope; with several machines, each one's devices get theirs.
+                with self.scope():
+                    for variable in network.non_trainable_variables:
+                        variable.assign(keras.ops.convert_to_numpy(variable))
             trained = False
             return test(images, targets)
 

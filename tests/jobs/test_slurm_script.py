@@ -37,7 +37,7 @@ def _tasks(**settings):
 
 
 def _script(task, settings, header=HEADER):
-    return build_script(task, header, settings, Path("/home/me"), Path("/run/logs"), "/venv/python")
+    return build_script([task], header, settings, Path("/home/me"), Path("/run/logs"), "/venv/python")
 
 
 def test_the_script_of_an_array_is_this_one():
@@ -143,14 +143,14 @@ def test_resources_are_those_of_the_numbered_job_file():
 
 def test_a_percent_sign_in_a_path_is_not_taken_for_a_pattern():
     tasks, settings = _tasks()
-    script = build_script(tasks[0], HEADER, settings, Path("/home/me"), Path("/run/100%j"), "python")
+    script = build_script([tasks[0]], HEADER, settings, Path("/home/me"), Path("/run/100%j"), "python")
     assert '--output="/run/100%%j/00-extract-teacher-embeddings-%a.log"' in script
 
 
 def test_a_path_that_slurm_cannot_take_is_refused():
     tasks, settings = _tasks()
-    with pytest.raises(InputError, match="cannot be told to Slurm"):
-        build_script(tasks[0], HEADER, settings, Path('/home/"me"'), Path("/run/logs"), "python")
+    with pytest.raises(InputError, match="cannot be given to Slurm"):
+        build_script([tasks[0]], HEADER, settings, Path('/home/"me"'), Path("/run/logs"), "python")
 
 
 def test_an_experiments_options_reach_their_stage_only():
