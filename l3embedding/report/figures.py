@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from l3embedding.data.datasets import DATASETS
 from l3embedding.jobs.folder import DONE
+from l3embedding.jobs.stages import REDUCE, SAMPLE, TRAIN
 from l3embedding.report.collect import SUPERVISION, Report, chance_level, key_columns, main_metric, name_rows, of_metric
 from l3embedding.report.tables import CLASSES, METRICS, means
 from l3embedding.report.tsne import Layout
@@ -58,12 +59,7 @@ class Picture:
 def all_figures(report: Report, tsne: Mapping[str, Layout] | None = None) -> list[Picture]:
     """Every figure that the report has something for; those of scores, for each data set by itself.
 
-    Parameters
-    ----------
-    report
-        The runs.
-    tsne
-        Run of stage 01 to its layout, from `l3embedding.report.tsne`.
+    `tsne` maps a run of stage 01 to its layout.
     """
     with plt.rc_context(_STYLE):
         draws = (score_figure, size_figure, class_figure, confusion_figure, curve_figure, cooccurrence_figure)
@@ -106,12 +102,11 @@ def size_figure(rows: pd.DataFrame, place: str) -> Picture | None:
     if "cnn.supervision" in main:
         taught = main["cnn.supervision"].map(SUPERVISION)
         main["kind"] = main["kind"].where(taught.isna(), "log-mel CNN " + taught.fillna(""))
-    main["kind"] = name_rows(
-        main, "kind", [k for k in key_columns(rows) if k not in ("student.dim", "student.filters")]
-    )
+    others = [key for key in key_columns(rows) if key not in ("student.dim", "student.filters")]
+    main["kind"] = name_rows(main, "kind", others)
     figure, axes = plt.subplots(figsize=(7, 4))
     kinds = main.groupby("kind", sort=False)
-    for (kind, each), color in zip(kinds, _cycle(len(kinds)), strict=True):
+    for (kind, each), color in zip(kinds, cycle(COLORS), strict=False):
         points = each.groupby("model")[["size", "value"]].mean().sort_values("size")
         axes.plot(points["size"], points["value"], color=color, marker="o", label=kind)
     axes.axhline(chance_level(rows), **_DASHED)
@@ -123,15 +118,11 @@ def size_figure(rows: pd.DataFrame, place: str) -> Picture | None:
 
 def class_figure(rows: pd.DataFrame, place: str) -> Picture:
     """Score of each class, model beside model."""
-    table = means(rows, CLASSES[main_metric(rows)])
-    figure, axes = plt.subplots(figsize=(9, 3.4))
-    width = 0.8 / len(table.columns)
-    for index, model in enumerate(table.columns):
-        offset = (index - (len(table.columns) - 1) / 2) * width
-        axes.bar(np.arange(len(table)) + offset, table[model], width, label=model)
-    axes.set_xticks(range(len(table)), table.index, rotation=25, ha="right")
     metric = "accuracy" if main_metric(rows) == "accuracy" else "AUPRC"
-    axes.set(ylim=(0, 1), ylabel=metric)
+    figure, axes = plt.subplots(figsize=(9, 3.4))
+    table = means(rows, CLASSES[main_metric(rows)])
+    table.plot.bar(ax=axes, width=0.8, ylim=(0, 1), xlabel="", ylabel=metric)
+    axes.set_xticks(range(len(table)), table.index, rotation=25, ha="right")
     axes.grid(axis="x", visible=False)
     axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
     return _picture(figure, f"{metric[0].upper()}{metric[1:]} of each class on {place}.")
@@ -169,7 +160,7 @@ def curve_figure(rows: pd.DataFrame, place: str) -> Picture | None:
     if not paths:
         return None
     figure, axes = plt.subplots(figsize=(5, 4.4))
-    for (name, path), color in zip(paths.items(), _cycle(len(paths)), strict=True):
+    for (name, path), color in zip(paths.items(), cycle(COLORS), strict=False):
         table = pd.read_csv(path)
         micro = table[(table["level"] == "coarse") & (table["category"] == "micro")]
         axes.plot(micro["recall"], micro["precision"], color=color, label=name)
@@ -181,7 +172,7 @@ def curve_figure(rows: pd.DataFrame, place: str) -> Picture | None:
 def cooccurrence_figure(rows: pd.DataFrame, place: str) -> Picture | None:
     """Which coarse tags occur together, in truth and by the first model's predictions."""
     first = rows.iloc[0]
-    # A matrix has no place in a table of numbers.
+    # From the record itself: a matrix has no place in a table of numbers.
     shares = read_json(Path(first["folder"]) / DONE)["results"].get("cooccurrence")
     if not shares:
         return None
@@ -193,19 +184,18 @@ def cooccurrence_figure(rows: pd.DataFrame, place: str) -> Picture | None:
         axes.set_yticks(range(len(shares["tags"])), shares["tags"])
         axes.set_title(key if key == "truth" else f"predicted: {first['model']}", fontsize=9)
     figure.colorbar(image, ax=panels, shrink=0.8)
-    return _picture(
-        figure, f"Co-occurrence on {place}: share of the clips with the row's tag that have the column's, too."
-    )
+    caption = f"Co-occurrence on {place}: share of the clips with the row's tag that have the column's, too."
+    return _picture(figure, caption)
 
 
 def learning_figure(report: Report) -> Picture | None:
     """Mean squared error by epoch, beside that of always predicting the mean."""
-    baselines = of_metric(report.of_stage("03-train-approx-embedding"), "baseline_mse")
+    baselines = of_metric(report.of_stage(TRAIN), "baseline_mse")
     if baselines.empty:
         return None
     figure, axes = plt.subplots(figsize=(7, 3.4))
     several_seeds = baselines["model"].duplicated().any()
-    for color, (_, run) in zip(_cycle(len(baselines)), baselines.iterrows(), strict=True):
+    for (_, run), color in zip(baselines.iterrows(), cycle(COLORS), strict=False):
         history = pd.read_csv(Path(run["folder"]) / "history.csv")
         for split, style in (("train", ":"), ("valid", "-")):
             label = f"{run['model']}, {'training' if split == 'train' else 'validation'}"
@@ -215,14 +205,13 @@ def learning_figure(report: Report) -> Picture | None:
     # The first epochs of a network whose normalisation is still settling would hide all others.
     axes.set(ylim=(0, 2 * baselines["value"].max()), xlabel="epoch", ylabel="MSE")
     axes.legend()
-    return _picture(
-        figure, "Distillation: error of the student; dashed: error of always predicting the mean embedding."
-    )
+    caption = "Distillation: error of the student; dashed: error of always predicting the mean embedding."
+    return _picture(figure, caption)
 
 
 def diversity_figure(report: Report) -> Picture | None:
     """How each sensor's sample differs from random ones, in their standard deviations."""
-    rows = report.of_stage("01-sample-teacher-embeddings")
+    rows = report.of_stage(SAMPLE)
     rows = rows[rows["metric"].str.startswith("diagnostics/")]
     if rows.empty:
         return None
@@ -235,7 +224,7 @@ def diversity_figure(report: Report) -> Picture | None:
     for axes, measure in zip(panels, measures, strict=True):
         chosen = rows[rows["measure"] == measure]
         names = list(dict.fromkeys(chosen["name"]))
-        for name, color in zip(names, _cycle(len(names)), strict=True):
+        for name, color in zip(names, cycle(COLORS), strict=False):
             values = chosen[chosen["name"] == name].pivot_table("value", "sensor", "of").reindex(sensors)
             axes.scatter(values["sample"], range(len(sensors)), color=color, label=name)
         # Random samples are about the same for all methods; those of the last one are shown.
@@ -246,16 +235,15 @@ def diversity_figure(report: Report) -> Picture | None:
         axes.set(ylim=(-0.5, len(sensors) - 0.5), xlabel=measure.replace("_", " "))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="upper center", ncols=4)
     figure.tight_layout(rect=(0, 0, 1, 0.9))
-    return _picture(
-        figure,
-        "Sampling: volume of the sample (log det per item), similarity of a frame to the nearest sampled one, and "
-        "relevance, beside random samples of the same size.",
+    measured = (
+        "volume of the sample (log det per item), similarity of a frame to the nearest sampled one, and relevance"
     )
+    return _picture(figure, f"Sampling: {measured}, beside random samples of the same size.")
 
 
 def variance_figure(report: Report) -> Picture | None:
     """Variance of the sample that phi keeps, by dimensions."""
-    rows = report.of_stage("02-fit-reduction")
+    rows = report.of_stage(REDUCE)
     # UMAP keeps no share of it.
     rows = rows[rows["metric"].str.startswith("explained_variance_ratios/")]
     if rows.empty:
@@ -272,17 +260,12 @@ def variance_figure(report: Report) -> Picture | None:
 def tsne_figure(name: str, layout: Layout) -> Picture:
     """The sampled embeddings on a plane."""
     figure, axes = plt.subplots(figsize=(6, 5))
-    for (sensor, points), color in zip(layout.items(), _cycle(len(layout)), strict=True):
+    for (sensor, points), color in zip(layout.items(), cycle(COLORS), strict=False):
         x, y = np.transpose(points)
         axes.scatter(x, y, s=6, color=color, label=sensor)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.legend(markerscale=2)
     return _picture(figure, f"Teacher embeddings of the sample {name} by t-SNE: a picture, not the reduction.")
-
-
-def _cycle(n: int) -> list[str]:
-    return [COLORS[index % len(COLORS)] for index in range(n)]
 
 
 def _picture(figure: Figure, caption: str) -> Picture:
@@ -290,4 +273,5 @@ def _picture(figure: Figure, caption: str) -> Picture:
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
     # The XML declaration and the document type have no place within a page.
-    return Picture(caption, re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), count=1, flags=re.DOTALL))
+    svg = buffer.getvalue()
+    return Picture(caption, svg[svg.index("<svg") :])

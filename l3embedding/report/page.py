@@ -17,34 +17,20 @@ from l3embedding.report.tables import all_tables, summary
 from l3embedding.report.tsne import Layout
 from l3embedding.utils.files import write_json, write_text
 
-RESULTS = "results.csv"
-TABLES = "tables.md"
-PAGE = "report.html"
-
 
 def write_report(report: Report, title: str, output_dir: Path, tsne: Mapping[str, Layout] | None = None) -> None:
     """Write `results.csv`, `tables.md`, `tables.json` and `report.html`.
 
-    Parameters
-    ----------
-    report
-        From `l3embedding.report.collect.collect`.
-    title
-        Name of the experiment.
-    output_dir
-        Where they go.
-    tsne
-        Run of stage 01 to its layout, from `l3embedding.report.tsne.tsne_layout`.
+    `tsne` maps a run of stage 01 to its layout, from `l3embedding.report.tsne.tsne_layout`.
     """
-    write_text(output_dir / RESULTS, report.results.to_csv(index=False))
+    write_text(output_dir / "results.csv", report.results.to_csv(index=False))
     tables = all_tables(report)
     sentences = [*summary(report), *_remarks(report)]
     text = "\n".join([f"# {title}", "", *(f"{sentence}\n" for sentence in sentences)])
-    write_text(output_dir / TABLES, text + "\n" + "\n".join(table.markdown() for table in tables))
+    write_text(output_dir / "tables.md", text + "\n" + "\n".join(table.markdown() for table in tables))
     write_json(output_dir / "tables.json", [vars(table) for table in tables])
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("l3embedding.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
+    loader = jinja2.PackageLoader("l3embedding.report", ".")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     here = output_dir.resolve()
     page = environment.get_template("page.html.j2").render(
         title=title,
@@ -59,7 +45,7 @@ def write_report(report: Report, title: str, output_dir: Path, tsne: Mapping[str
         citation=paper.CITATION,
         doi=paper.DOI,
     )
-    write_text(output_dir / PAGE, page)
+    write_text(output_dir / "report.html", page)
 
 
 def _remarks(report: Report) -> list[str]:

@@ -14,7 +14,7 @@ from l3embedding.data.shards import TEACHER_KEY, read_dataset
 logger = logging.getLogger(__name__)
 
 Layout = dict[str, list[list[float]]]
-"""Sensor to its points on the plane."""
+"""Sensor to its points on the plane, `[n, 2]`."""
 
 
 def tsne_layout(samples: list[Path], points: int, random_state: int) -> Layout:
@@ -28,10 +28,6 @@ def tsne_layout(samples: list[Path], points: int, random_state: int) -> Layout:
         Embeddings to show, in equal parts of all sensors.
     random_state
         Seed.
-
-    Returns
-    -------
-    Sensor to its points, float `[n, 2]`.
     """
     rng = np.random.default_rng(random_state)
     each = -(-points // len(samples))

@@ -48,6 +48,11 @@ ATTEMPTS = 7
 PAUSE_S = 1.0
 """The first pause, at most."""
 
+_ADVICE = {
+    403: "Share the sheet with the account that `sea auth` names, as an editor.",
+    404: "Is GSHEET_ID the part of the sheet's URL between /d/ and /edit?",
+}
+
 Result = TypeVar("Result")
 
 
@@ -56,36 +61,26 @@ class SheetsError(InputError):
 
 
 class SheetsBusy(SheetsError):
-    """The service did not do it now: over quota, an internal error, or no answer."""
+    """The service failed for now: over quota, an internal error, or no answer."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """An account that can write to the sheet.
-
-    Attributes
-    ----------
-    credentials
-        For gspread.
-    kind
-        service account, authorized user, or oauth2client token.
-    path
-        The file.
-    name
-        Its e-mail address or client id, with which the sheet must be shared; never a secret.
-    """
+    """An account that can write to the sheet, and the file that it was read from."""
 
     credentials: Credentials
     kind: str
+    """service account, authorized user, or oauth2client token."""
     path: Path
     name: str
+    """Its e-mail address or client id, with which the sheet must be shared; never a secret."""
 
 
 def find_account(environment: Mapping[str, str] = os.environ) -> Account:
     """Load the first credentials that are found.
 
-    Searched are, in this order, the file that GOOGLE_APPLICATION_CREDENTIALS names, gspread's own folder
-    (`service_account.json`, `authorized_user.json`), and the token of an old oauth2client flow.
+    The order is: the file that GOOGLE_APPLICATION_CREDENTIALS names, alone; else gspread's own folder
+    (`service_account.json`, `authorized_user.json`); else the token of an old oauth2client flow.
 
     Raises
     ------
@@ -142,16 +137,9 @@ def _load_oauth2client(path: Path) -> Account:
 
 
 class Budget:
-    """Keeps all processes of a user below a rate of requests, through a file that they share.
+    """Keeps all processes of a user below `limit` requests within `window_s`, through a file that they share.
 
-    Parameters
-    ----------
-    path
-        The file; where it cannot be written, each process keeps its own count.
-    limit
-        Requests of one kind within `window_s`.
-    window_s
-        How long a request counts, s.
+    Where the file cannot be written, nothing is counted; the service then refuses, and `patiently` waits.
     """
 
     def __init__(self, path: Path, limit: int, window_s: float) -> None:
@@ -192,20 +180,11 @@ class PatientClient(gspread.HTTPClient):
         # The quota is per user and project, which the account identifies.
         account = getattr(auth, "service_account_email", None) or getattr(auth, "client_id", None) or "user"
         name = hashlib.sha256(f"{account} {self.api}".encode()).hexdigest()[:12]
-        self.budgets = {
-            kind: Budget(folder / f"sheets-{kind}-{name}.txt", PER_MINUTE, WINDOW_S) for kind in ("read", "write")
-        }
+        files = {kind: folder / f"sheets-{kind}-{name}.txt" for kind in ("read", "write")}
+        self.budgets = {kind: Budget(path, PER_MINUTE, WINDOW_S) for kind, path in files.items()}
 
     def request(self, method: str, endpoint: str, *arguments: Any, **options: Any) -> requests.Response:
-        """Send one request, once.
-
-        Raises
-        ------
-        SheetsBusy
-            It was carried out, or not: read before trying again.
-        SheetsError
-            It was refused.
-        """
+        """Send one request, once. After `SheetsBusy` it may have been carried out or not: read before trying again."""
         self.budgets["read" if method.lower() == "get" else "write"].take()
         try:
             return super().request(method, endpoint.replace(API, self.api, 1), *arguments, **options)
@@ -227,32 +206,13 @@ class PatientClient(gspread.HTTPClient):
             raise SheetsBusy(f"Google Sheets did not answer ({type(error).__name__}).") from None
 
 
-_ADVICE = {
-    403: "Share the sheet with the account that `sea auth` names, as an editor.",
-    404: "Is GSHEET_ID the part of the sheet's URL between /d/ and /edit?",
-}
-
-
 def open_sheet(gsheet_id: str, account: Account) -> gspread.Spreadsheet:
-    """Open a spreadsheet.
-
-    Raises
-    ------
-    SheetsBusy, SheetsError
-        It cannot be opened now, or at all.
-    """
-    client = gspread.Client(account.credentials, http_client=PatientClient)
-    return client.open_by_key(gsheet_id)
+    """Open a spreadsheet."""
+    return gspread.Client(account.credentials, http_client=PatientClient).open_by_key(gsheet_id)
 
 
 def patiently(action: Callable[[], Result]) -> Result:
-    """Do something that is safe to repeat, again while the service is busy, with pauses.
-
-    Raises
-    ------
-    SheetsBusy
-        The service was busy every time.
-    """
+    """Do something that is safe to repeat, up to `ATTEMPTS` times while the service is busy, with pauses."""
     for attempt in range(ATTEMPTS - 1):
         try:
             return action()

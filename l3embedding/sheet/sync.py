@@ -28,33 +28,14 @@ _LAST_SYNC_WHEN_STOPPED_S = 10.0
 
 @dataclass(frozen=True)
 class SheetAddress:
-    """A sheet.
-
-    Attributes
-    ----------
-    gsheet_id
-        Its id, from its URL.
-    name
-        Its expected title; empty for any.
-    """
+    """A sheet: its id, from its URL, and its expected title, empty for any."""
 
     gsheet_id: str
     name: str = ""
 
 
 def sync_runs(runs: Sequence[Run], address: SheetAddress) -> int:
-    """Bring the rows of runs up to date with their journals.
-
-    Parameters
-    ----------
-    runs
-        Their folders are read again, under the lock.
-    address
-        The sheet.
-
-    Returns
-    -------
-    How many cells and rows were written.
+    """Bring the rows of runs up to date with their journals, and return how many cells and rows were written.
 
     Raises
     ------
@@ -73,28 +54,15 @@ def sync_runs(runs: Sequence[Run], address: SheetAddress) -> int:
         written = 0
         for tab in TABS:
             rows = {run.run_id: row_of(run) for run in current if tab_of(run) is tab}
-            if rows:
-                written += update_tab(spreadsheet, tab, rows)
+            written += update_tab(spreadsheet, tab, rows) if rows else 0
         return written
 
 
 class Follower:
-    """Keeps the row of a running run up to date, in a thread whose errors are only logged.
-
-    Parameters
-    ----------
-    folder
-        The run's.
-    address
-        The sheet.
-    every_s
-        Seconds between two syncs.
-    """
+    """Keeps the row of a running run up to date, in a thread whose errors are only logged."""
 
     def __init__(self, folder: Path, address: SheetAddress, every_s: float = 60.0) -> None:
-        self._folder = folder
-        self._address = address
-        self._every_s = every_s
+        self._folder, self._address, self._every_s = folder, address, every_s
         self._ended = threading.Event()
         self._logged = ""
         self._thread = threading.Thread(target=self._follow, name="sheet", daemon=True)
@@ -111,12 +79,11 @@ class Follower:
             logger.warning("the sheet is behind %s; `sea sync` brings it up to date", self._folder)
 
     def _follow(self) -> None:
-        while True:
-            last = self._ended.is_set()
+        self._sync()
+        while not self._ended.wait(self._every_s):
             self._sync()
-            if last:
-                return
-            self._ended.wait(self._every_s)
+        # Once more, with how the run ended.
+        self._sync()
 
     def _sync(self) -> None:
         try:

@@ -39,39 +39,23 @@ class Write:
 
 @dataclass(frozen=True)
 class Plan:
-    """What it takes to bring a tab up to the runs.
+    """What it takes to bring a tab up to the runs."""
 
-    Attributes
-    ----------
-    writes
-        Cells that differ.
-    appends
-        Whole rows for runs that have none.
-    doubled
-        Rows, from 0, of runs that have another one above.
-    """
-
-    writes: list[Write] = field(default_factory=list)
+    writes: list[Write]
+    """Cells that differ."""
     appends: list[list[Cell]] = field(default_factory=list)
+    """Whole rows for runs that have none."""
     doubled: list[int] = field(default_factory=list)
+    """Rows, from 0, of runs that have another one above."""
 
     def __bool__(self) -> bool:
         return bool(self.writes or self.appends or self.doubled)
 
 
 def plan(grid: Grid, tab: Tab, rows: Rows) -> Plan:
-    """Compare a tab with the runs.
+    """Compare all cells of a tab, the headings first, with what the rows of the runs should hold.
 
     Missing headings are added at the right first, and by themselves: their columns are then read, not assumed.
-
-    Parameters
-    ----------
-    grid
-        All cells of the tab, the headings first.
-    tab
-        Which one it is.
-    rows
-        What the rows of the runs should hold.
     """
     headings = [str(value).strip() for value in grid[0]] if grid else []
     if missing := [heading for heading in tab.headings if heading not in headings]:
@@ -80,26 +64,20 @@ def plan(grid: Grid, tab: Tab, rows: Rows) -> Plan:
         return Plan([Write(0, start + offset, heading) for offset, heading in enumerate(missing)])
     columns = {heading: headings.index(heading) for heading in tab.headings}
     found, doubled = _find(grid, tab, rows, columns)
-    writes, appends = [], []
+    todo = Plan([], [], doubled)
     for run_id, values in rows.items():
+        cells = {columns[heading]: value for heading, value in values.items()}
         if run_id in found:
-            for heading, value in values.items():
-                if not _same(_at(grid, found[run_id], columns[heading]), value):
-                    writes.append(Write(found[run_id], columns[heading], value))
+            row = found[run_id]
+            differing = (column for column in cells if not _same(_at(grid, row, column), cells[column]))
+            todo.writes.extend(Write(row, column, cells[column]) for column in differing)
         else:
-            line: list[Cell] = [""] * (max(columns.values()) + 1)
-            for heading, value in values.items():
-                line[columns[heading]] = value
-            appends.append(line)
-    return Plan(writes, appends, doubled)
+            todo.appends.append([cells.get(column, "") for column in range(max(columns.values()) + 1)])
+    return todo
 
 
 def update_tab(spreadsheet: gspread.Spreadsheet, tab: Tab, rows: Rows) -> int:
-    """Bring a tab up to the runs, and read it again to see that it is.
-
-    Returns
-    -------
-    How many cells and rows were written.
+    """Bring a tab up to the runs, read it again to see that it is, and return how many cells and rows were written.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from l3embedding.sheet.rows import Tab
 from l3embedding.sheet.tab import Write, plan
 
-TAB = Tab("t", ("User", "Dir", "Loss"), ("Run ID", "Status"), "Dir")
+TAB = Tab("t", dict.fromkeys(("User", "Dir", "Loss"), ""), dict.fromkeys(("Run ID", "Status"), ""), "Dir")
 HEADINGS = list(TAB.headings)
 
 

@@ -109,7 +109,7 @@ def test_a_sheet_with_2000_rows_of_others_keeps_them_and_gets_our_columns_at_the
     _run(tmp_path, "one")
     _sync(tmp_path)
     values = service.tabs[UPSTREAM.name].trimmed()
-    assert tuple(values[0]) == UPSTREAM.headings
+    assert values[0] == list(UPSTREAM.headings)
     assert values[1:2001] == theirs
     assert service.table(UPSTREAM.name)[2000]["Run ID"] == "one"
 
