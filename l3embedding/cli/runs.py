@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +24,28 @@ _SHOWN = ("run", "status", "stage", "started", "epoch", "best valid_loss", "micr
 
 def add_commands(commands: Any) -> None:
     """Add `runs`, `sync` and `auth` to the parser of `sea`."""
-    runs = commands.add_parser("runs", help="list the runs that have journals", description=list_runs.__doc__)
-    runs.set_defaults(action=list_runs)
-    _add_folders(runs)
-    runs.add_argument(
-        "--where", metavar="KEY=VALUE", action="append", default=[], help="only these, such as student.dim=64"
-    )
+
+    def add(name: str, summary: str, action: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=action.__doc__)
+        parser.set_defaults(action=action)
+        return parser
+
+    runs = add("runs", "list the runs that have journals", list_runs)
+    where = "only these, such as student.dim=64"
+    runs.add_argument("--where", metavar="KEY=VALUE", action="append", default=[], help=where)
     runs.add_argument("--sort", metavar="KEY", default="started", help="a column, or a parameter such as student.dim")
     runs.add_argument("--show", metavar="RUN", help="everything about one run")
     runs.add_argument("--csv", metavar="DIR", nargs="?", const=".", help="write the sheet's two tabs as CSV files")
-    sync = commands.add_parser("sync", help="bring the Google Sheet up to date", description=sync_sheet.__doc__)
-    sync.set_defaults(action=sync_sheet)
-    _add_folders(sync)
-    _add_sheet(sync)
+    sync = add("sync", "bring the Google Sheet up to date", sync_sheet)
+    auth = add("auth", "check the Google credentials", check_account)
+    for parser in (runs, sync):
+        folders = "output folders of runs, or folders of several (default: outputs)"
+        parser.add_argument("folders", metavar="FOLDER", nargs="*", type=Path, default=[Path("outputs")], help=folders)
+    for parser in (sync, auth):
+        parser.add_argument("--gsheet-id", default="", help="the sheet's id, from its URL (default: $GSHEET_ID)")
+        parser.add_argument("--google-dev-app-name", default="", help="its name (default: $GOOGLE_DEV_APP_NAME)")
     sync.add_argument("--follow", action="store_true", help="repeat until stopped")
     sync.add_argument("--every", metavar="S", type=float, default=30.0, help="seconds between two rounds")
-    auth = commands.add_parser("auth", help="check the Google credentials", description=check_account.__doc__)
-    auth.set_defaults(action=check_account)
-    _add_sheet(auth)
 
 
 def list_runs(arguments: argparse.Namespace) -> None:
@@ -182,16 +186,6 @@ def _address(arguments: argparse.Namespace) -> Any:
     if not gsheet_id:
         raise InputError("Which sheet? Set GSHEET_ID, or --gsheet-id: the part of its URL between /d/ and /edit.")
     return SheetAddress(gsheet_id, arguments.google_dev_app_name or os.environ.get("GOOGLE_DEV_APP_NAME", ""))
-
-
-def _add_folders(parser: argparse.ArgumentParser) -> None:
-    help_text = "output folders of runs, or folders of several (default: outputs)"
-    parser.add_argument("folders", metavar="FOLDER", nargs="*", type=Path, default=[Path("outputs")], help=help_text)
-
-
-def _add_sheet(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gsheet-id", default="", help="the sheet's id, from its URL (default: $GSHEET_ID)")
-    parser.add_argument("--google-dev-app-name", default="", help="its name (default: $GOOGLE_DEV_APP_NAME)")
 
 
 def _sortable(value: Any) -> tuple[int, Any]:

@@ -235,10 +235,8 @@ def diversity_figure(report: Report) -> Picture | None:
         axes.set(ylim=(-0.5, len(sensors) - 0.5), xlabel=measure.replace("_", " "))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="upper center", ncols=4)
     figure.tight_layout(rect=(0, 0, 1, 0.9))
-    measured = (
-        "volume of the sample (log det per item), similarity of a frame to the nearest sampled one, and relevance"
-    )
-    return _picture(figure, f"Sampling: {measured}, beside random samples of the same size.")
+    shown = "volume of the sample (log det per item), similarity of a frame to the nearest sampled one, and relevance"
+    return _picture(figure, f"Sampling: {shown}, beside random samples of the same size.")
 
 
 def variance_figure(report: Report) -> Picture | None:
