@@ -11,7 +11,7 @@ ESC10_FOLDER has the layout of ESC-50. The domain is sounds of a street.
 
 from __future__ import annotations
 
-import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from l3embedding.upstream.reductions.pca import fit_pca
 DOMAIN = ("dog", "crying_baby", "helicopter", "chainsaw", "sneezing")
 SIZE = 32
 STUDENT = StudentSettings(filters=(16, 32, 64, SIZE))
+TEACHER = "edgel3_sea_ust_audio_emb_64"
 HOP_S = 0.25
 SEEDS = (0, 1, 2)
 EPOCHS = 20
@@ -37,17 +38,13 @@ EPOCHS = 20
 
 def main() -> None:
     """Print each epoch's error, and how many epochs each student needs for the other's best."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("teacher", nargs="?", default="edgel3_sea_ust_audio_emb_64")
-    arguments = parser.parse_args()
-    if arguments.folder is None:
+    if len(sys.argv) < 2:
         print("convergence: not measured, since no folder of recordings is given")
         return
-    clips = read_esc50(arguments.folder)
+    clips = read_esc50(Path(sys.argv[1]))
     inside = clips["category"].isin(DOMAIN)
     test = inside & (clips["fold"] == clips["fold"].min())
-    teacher = load_model(arguments.teacher)
+    teacher = load_model(sys.argv[2] if len(sys.argv) > 2 else TEACHER)
     frames = {
         name: _frames(clips["path"][rows], teacher)
         for name, rows in (("in domain", inside & ~test), ("out of domain", ~inside), ("test", test))

@@ -286,33 +286,30 @@ def _model_name(row: Row, embedded: Mapping[str, Any]) -> str:
 
 def _metrics(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
     """Level, name and value of each number among the results; what is nested in them is joined by a slash."""
-    for key in ("elapsed_s", "peak_memory_mb"):
-        yield from (("", path, value) for path, value in _numbers(record.get(key), key))
-    for key, value in record["results"].items():
-        level, _, part = key.partition("_")
-        if key == "prior":
+    costs = {key: record.get(key) for key in ("elapsed_s", "peak_memory_mb")}
+    for path, value in _numbers(costs | record["results"]):
+        group, _, metric = path.partition("/")
+        level, _, part = group.partition("_")
+        if group == "prior":
             # The prior is evaluated on the coarse tags only.
-            yield from (("coarse", f"prior_{path}", number) for path, number in _numbers(value))
+            yield "coarse", f"prior_{metric}", value
         elif level not in ("coarse", "fine"):
-            yield from (("", path, number) for path, number in _numbers(value, key))
+            yield "", path, value
         elif part == "interval":
-            for path, number in _numbers(value):
-                metric, _, bound = path.rpartition("/")
-                yield level, f"interval_{'low' if bound == '1' else 'high'}/{metric}", number
+            metric, _, bound = metric.rpartition("/")
+            yield level, f"interval_{'low' if bound == '1' else 'high'}/{metric}", value
         else:
-            yield from ((level, path, number) for path, number in _numbers(value))
+            yield level, metric, value
 
 
 def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
     """The finite numbers in nested results with their paths; those of a list are counted from 1."""
+    if isinstance(value, list):
+        # A list of lists is a matrix, which is for a figure.
+        value = {index: item for index, item in enumerate(value, 1) if not isinstance(item, (list, Mapping))}
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _numbers(item, f"{path}/{key}" if path else str(key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value, 1):
-            # A list of lists is a matrix, which is for a figure.
-            if not isinstance(item, (list, Mapping)):
-                yield from _numbers(item, f"{path}/{index}")
     elif isinstance(value, (int, float)) and math.isfinite(value):
         yield path, float(value)
 

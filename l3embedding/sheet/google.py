@@ -13,7 +13,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,7 +76,7 @@ class Account:
     """Its e-mail address or client id, with which the sheet must be shared; never a secret."""
 
 
-def find_account(environment: Mapping[str, str] = os.environ) -> Account:
+def find_account() -> Account:
     """Load the first credentials that are found.
 
     The order is: the file that GOOGLE_APPLICATION_CREDENTIALS names, alone; else gspread's own folder
@@ -87,7 +87,7 @@ def find_account(environment: Mapping[str, str] = os.environ) -> Account:
     SheetsError
         There are none, or the file holds none; the message says what to do.
     """
-    if named := environment.get("GOOGLE_APPLICATION_CREDENTIALS"):
+    if named := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
         paths = [Path(named).expanduser()]
     else:
         files = [_GSPREAD_FOLDER / "service_account.json", _GSPREAD_FOLDER / "authorized_user.json", OAUTH2CLIENT_TOKEN]
@@ -132,20 +132,20 @@ def _load_oauth2client(path: Path) -> Account:
     stored = Storage(str(path)).get()
     if stored is None or stored.invalid:
         raise SheetsError(f"{path} holds a token that has been revoked; use a service account instead.")
-    converted = gspread.utils.convert_credentials(stored)
-    return Account(converted, "oauth2client token", path, f"client {stored.client_id}")
+    credentials = gspread.utils.convert_credentials(stored)
+    return Account(credentials, "oauth2client token", path, f"client {stored.client_id}")
 
 
+@dataclass
 class Budget:
     """Keeps all processes of a user below `limit` requests within `window_s`, through a file that they share.
 
     Where the file cannot be written, nothing is counted; the service then refuses, and `patiently` waits.
     """
 
-    def __init__(self, path: Path, limit: int, window_s: float) -> None:
-        self._path = path
-        self._limit = limit
-        self._window_s = window_s
+    path: Path
+    limit: int
+    window_s: float
 
     def take(self) -> None:
         """Wait until a request may be sent, and count it."""
@@ -154,18 +154,18 @@ class Budget:
 
     def _try(self, now: float) -> float:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self._path, "a+", encoding="utf-8") as file:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a+", encoding="utf-8") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 file.seek(0)
-                recent = [float(line) for line in file.read().split() if now - self._window_s < float(line) <= now]
-                if len(recent) >= self._limit:
-                    return max(0.01, recent[0] + self._window_s - now)
+                recent = [float(line) for line in file.read().split() if now - self.window_s < float(line) <= now]
+                if len(recent) >= self.limit:
+                    return max(0.01, recent[0] + self.window_s - now)
                 file.seek(0)
                 file.truncate()
                 file.write("\n".join(map(str, [*recent, now])))
         except (OSError, ValueError) as error:
-            logger.debug("%s: %s", self._path, error)
+            logger.debug("%s: %s", self.path, error)
         return 0.0
 
 
@@ -194,14 +194,12 @@ class PatientClient(gspread.HTTPClient):
             if status == 429 or status >= 500:
                 raise SheetsBusy(f"Google Sheets: {message}") from None
             raise SheetsError(f"Google Sheets: {message} {_ADVICE.get(status, '')}".strip()) from None
-        except google_errors.TransportError as error:
-            raise SheetsBusy(f"Google cannot be reached ({type(error).__name__}).") from None
-        except google_errors.RefreshError as error:
-            if error.retryable:
-                raise SheetsBusy("Google did not renew the credentials just now.") from None
-            raise SheetsError("Google does not accept the credentials; `sea auth` prints which they are.") from None
         except google_errors.GoogleAuthError as error:
-            raise SheetsError(f"The credentials cannot be used ({type(error).__name__}).") from None
+            name = type(error).__name__
+            if error.retryable or isinstance(error, google_errors.TransportError):
+                raise SheetsBusy(f"Google cannot renew the credentials now ({name}).") from None
+            message = f"Google does not accept the credentials ({name}); `sea auth` prints which they are."
+            raise SheetsError(message) from None
         except requests.RequestException as error:
             raise SheetsBusy(f"Google Sheets did not answer ({type(error).__name__}).") from None
 

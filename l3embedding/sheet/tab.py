@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gspread
-from gspread.utils import absolute_range_name, rowcol_to_a1
+from gspread.utils import absolute_range_name, fill_gaps, rowcol_to_a1
 
 from l3embedding.sheet.google import ATTEMPTS, SheetsBusy, SheetsError, patiently, pause
 from l3embedding.sheet.rows import RUN_ID, Cell, Tab
@@ -25,7 +25,7 @@ Rows = Mapping[str, Mapping[str, Cell]]
 """Run id to heading to value."""
 
 _ROUNDS = 20
-"""Usual are three: the headings of a new tab, the rows, and the look that finds nothing to do."""
+"""Three are usual: the headings of a new tab, the rows, and the look that finds nothing to do."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,15 @@ def plan(grid: Grid, tab: Tab, rows: Rows) -> Plan:
         start = max((len(line) for line in grid), default=0)
         return Plan([Write(0, start + offset, heading) for offset, heading in enumerate(missing)])
     columns = {heading: headings.index(heading) for heading in tab.headings}
+    # Google leaves out the empty cells at the end of a row.
+    grid = fill_gaps(grid)
     found, doubled = _find(grid, tab, rows, columns)
     todo = Plan([], [], doubled)
     for run_id, values in rows.items():
         cells = {columns[heading]: value for heading, value in values.items()}
         if run_id in found:
             row = found[run_id]
-            differing = (column for column in cells if not _same(_at(grid, row, column), cells[column]))
+            differing = (column for column in cells if not _same(grid[row][column], cells[column]))
             todo.writes.extend(Write(row, column, cells[column]) for column in differing)
         else:
             todo.appends.append([cells.get(column, "") for column in range(max(columns.values()) + 1)])
@@ -107,10 +109,10 @@ def update_tab(spreadsheet: gspread.Spreadsheet, tab: Tab, rows: Rows) -> int:
 def _find(grid: Grid, tab: Tab, rows: Rows, columns: Mapping[str, int]) -> tuple[dict[str, int], list[int]]:
     """Find the rows of the runs, by run id or, for rows without one, by folder; and rows that double another."""
     found: dict[str, int] = {}
-    doubled: list[int] = []
     unclaimed: dict[Cell, int] = {}
-    for row in range(1, len(grid)):
-        run_id, place = (_at(grid, row, columns[heading]) for heading in (RUN_ID, tab.place))
+    doubled = []
+    for row, line in enumerate(grid[1:], start=1):
+        run_id, place = line[columns[RUN_ID]], line[columns[tab.place]]
         if run_id in rows:
             if run_id in found:
                 doubled.append(row)
@@ -161,11 +163,6 @@ def _send(spreadsheet: gspread.Spreadsheet, tab: Tab, name: str, todo: Plan) -> 
         # Without these two, Google looks for a table and may shift columns.
         placement: Any = {"valueInputOption": "RAW", "insertDataOption": "INSERT_ROWS"}
         spreadsheet.values_append(f"{name}!A1", placement, {"values": todo.appends})
-
-
-def _at(grid: Grid, row: int, column: int) -> Cell:
-    """A cell; Google leaves out the empty ones at the end of a row."""
-    return grid[row][column] if row < len(grid) and column < len(grid[row]) else ""
 
 
 def _same(one: Any, other: Any) -> bool:
