@@ -14,6 +14,7 @@ from typing import Any
 from l3embedding.export.model_card import caveats
 from l3embedding.jobs.folder import WHOLE, Share, StageFolder, ancestors
 from l3embedding.jobs.journal import Journal
+from l3embedding.settings import TrackingSettings
 from l3embedding.utils.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -60,9 +61,9 @@ def _followed(folder: StageFolder, gsheet_id: str, sheet_name: str) -> Iterator[
     if not gsheet_id:
         yield
         return
-    from l3embedding.sheet.sync import Follower, SheetAddress
+    from l3embedding.sheet.sync import Follower
 
-    with Follower(folder.path, SheetAddress(gsheet_id, sheet_name)):
+    with Follower(folder.path, TrackingSettings(gsheet_id=gsheet_id, google_dev_app_name=sheet_name)):
         yield
 
 

@@ -105,10 +105,9 @@ def size_figure(rows: pd.DataFrame, place: str) -> Picture | None:
     others = [key for key in key_columns(rows) if key not in ("student.dim", "student.filters")]
     main["kind"] = name_rows(main, "kind", others)
     figure, axes = plt.subplots(figsize=(7, 4))
-    kinds = main.groupby("kind", sort=False)
-    for (kind, each), color in zip(kinds, cycle(COLORS), strict=False):
+    for kind, each in main.groupby("kind", sort=False):
         points = each.groupby("model")[["size", "value"]].mean().sort_values("size")
-        axes.plot(points["size"], points["value"], color=color, marker="o", label=kind)
+        axes.plot(points["size"], points["value"], marker="o", label=kind)
     axes.axhline(chance_level(rows), **_DASHED)
     axes.set(xscale="log", ylim=(0, 1.02), xlabel="size (MB)", ylabel=METRICS[main_metric(rows)])
     axes.xaxis.set_major_formatter("{x:g}")
@@ -160,10 +159,9 @@ def curve_figure(rows: pd.DataFrame, place: str) -> Picture | None:
     if not paths:
         return None
     figure, axes = plt.subplots(figsize=(5, 4.4))
-    for (name, path), color in zip(paths.items(), cycle(COLORS), strict=False):
-        table = pd.read_csv(path)
-        micro = table[(table["level"] == "coarse") & (table["category"] == "micro")]
-        axes.plot(micro["recall"], micro["precision"], color=color, label=name)
+    for name, path in paths.items():
+        micro = pd.read_csv(path).query("level == 'coarse' and category == 'micro'")
+        axes.plot(micro["recall"], micro["precision"], label=name)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     axes.legend(loc="lower left")
     return _picture(figure, f"Precision and recall of the coarse tags, pooled, by threshold, on {place}.")
@@ -210,7 +208,7 @@ def learning_figure(report: Report) -> Picture | None:
 
 
 def diversity_figure(report: Report) -> Picture | None:
-    """How each sensor's sample differs from random ones, in their standard deviations."""
+    """Volume, coverage and relevance of each sensor's sample, beside those of random samples."""
     rows = report.of_stage(SAMPLE)
     rows = rows[rows["metric"].str.startswith("diagnostics/")]
     if rows.empty:
@@ -218,15 +216,14 @@ def diversity_figure(report: Report) -> Picture | None:
     path = rows["metric"].str.split("/")
     names = name_rows(rows, "sample.method", key_columns(rows))
     rows = rows.assign(sensor=path.str[1], measure=path.str[2], of=path.str[3], name=names)
-    sensors = list(dict.fromkeys(rows["sensor"]))
+    sensors = rows["sensor"].unique()
     measures = ("log_volume", "coverage", "mean_relevance")
     figure, panels = plt.subplots(1, len(measures), figsize=(9, 0.28 * len(sensors) + 1.6))
     for axes, measure in zip(panels, measures, strict=True):
         chosen = rows[rows["measure"] == measure]
-        names = list(dict.fromkeys(chosen["name"]))
-        for name, color in zip(names, cycle(COLORS), strict=False):
-            values = chosen[chosen["name"] == name].pivot_table("value", "sensor", "of").reindex(sensors)
-            axes.scatter(values["sample"], range(len(sensors)), color=color, label=name)
+        for name, each in chosen.groupby("name", sort=False):
+            values = each.pivot_table("value", "sensor", "of").reindex(sensors)
+            axes.scatter(values["sample"], range(len(sensors)), label=name)
         # Random samples are about the same for all methods; those of the last one are shown.
         label = "random, two standard deviations"
         spread = 2 * values["random_std"]
@@ -258,9 +255,9 @@ def variance_figure(report: Report) -> Picture | None:
 def tsne_figure(name: str, layout: Layout) -> Picture:
     """The sampled embeddings on a plane."""
     figure, axes = plt.subplots(figsize=(6, 5))
-    for (sensor, points), color in zip(layout.items(), cycle(COLORS), strict=False):
+    for sensor, points in layout.items():
         x, y = np.transpose(points)
-        axes.scatter(x, y, s=6, color=color, label=sensor)
+        axes.scatter(x, y, s=6, label=sensor)
     axes.set(xticks=[], yticks=[])
     axes.legend(markerscale=2)
     return _picture(figure, f"Teacher embeddings of the sample {name} by t-SNE: a picture, not the reduction.")

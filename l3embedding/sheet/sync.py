@@ -10,10 +10,10 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from l3embedding.jobs.journal import Run, read_run
+from l3embedding.settings import TrackingSettings
 from l3embedding.sheet.google import SheetsError, find_account, open_sheet, patiently
 from l3embedding.sheet.rows import TABS, row_of, tab_of
 from l3embedding.sheet.tab import update_tab
@@ -26,15 +26,7 @@ _LAST_SYNC_WHEN_STOPPED_S = 10.0
 """Shorter, since the scheduler that stopped the run kills it soon."""
 
 
-@dataclass(frozen=True)
-class SheetAddress:
-    """A sheet: its id, from its URL, and its expected title, empty for any."""
-
-    gsheet_id: str
-    name: str = ""
-
-
-def sync_runs(runs: Sequence[Run], address: SheetAddress) -> int:
+def sync_runs(runs: Sequence[Run], sheet: TrackingSettings) -> int:
     """Bring the rows of runs up to date with their journals, and return how many cells and rows were written.
 
     Raises
@@ -47,9 +39,9 @@ def sync_runs(runs: Sequence[Run], address: SheetAddress) -> int:
         return 0
     account = find_account()
     with _locked(folders):
-        spreadsheet = patiently(lambda: open_sheet(address.gsheet_id, account))
-        if address.name and spreadsheet.title != address.name:
-            logger.warning("the sheet is called %r, not %r", spreadsheet.title, address.name)
+        spreadsheet = patiently(lambda: open_sheet(sheet.gsheet_id, account))
+        if spreadsheet.title != (sheet.google_dev_app_name or spreadsheet.title):
+            logger.warning("the sheet is called %r, not %r", spreadsheet.title, sheet.google_dev_app_name)
         current = [run for folder in folders if (run := read_run(folder))]
         written = 0
         for tab in TABS:
@@ -61,8 +53,8 @@ def sync_runs(runs: Sequence[Run], address: SheetAddress) -> int:
 class Follower:
     """Keeps the row of a running run up to date, in a thread whose errors are only logged."""
 
-    def __init__(self, folder: Path, address: SheetAddress, every_s: float = 60.0) -> None:
-        self._folder, self._address, self._every_s = folder, address, every_s
+    def __init__(self, folder: Path, sheet: TrackingSettings, every_s: float = 60.0) -> None:
+        self._folder, self._sheet, self._every_s = folder, sheet, every_s
         self._ended = threading.Event()
         self._logged = ""
         self._thread = threading.Thread(target=self._follow, name="sheet", daemon=True)
@@ -88,7 +80,7 @@ class Follower:
     def _sync(self) -> None:
         try:
             if run := read_run(self._folder):
-                sync_runs([run], self._address)
+                sync_runs([run], self._sheet)
         except Exception as error:  # whatever the service does, the run continues
             message = str(error) if isinstance(error, SheetsError) else f"{type(error).__name__} while syncing."
             if message != self._logged:
