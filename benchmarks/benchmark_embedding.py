@@ -77,7 +77,7 @@ def _beside_torch(folder: Path, network, representation, ours: float) -> None:
     try:
         import torch
     except ImportError:
-        print('torchopenl3\'s way is left out: PyTorch is missing, pip install -e ".[benchmark]"')
+        print('torchopenl3\'s flow is left out: PyTorch is missing, pip install -e ".[benchmark]"')
         return
     peer = _torch_network(torch, network)
     window, mel = torch.hann_window(representation.n_fft), torch.from_numpy(representation.mel_filter_bank())
@@ -116,8 +116,8 @@ def _beside_torch(folder: Path, network, representation, ours: float) -> None:
     for path in folder.glob("theirs/*.npz"):
         expected, found = np.load(folder / path.name)["embedding"], np.load(path)["embedding"]
         errors.append(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-    print(f"torchopenl3's way: {theirs:.2f} frames/s, the same embeddings within {max(errors):.1e}")
-    print(f"{ours / theirs:.2f} times torchopenl3's way")
+    print(f"torchopenl3's flow: {theirs:.2f} frames/s, the same embeddings within {max(errors):.1e}")
+    print(f"{ours / theirs:.2f} times torchopenl3's flow")
 
 
 def _torch_network(torch, network):

@@ -63,7 +63,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end."""
+        """Whether it has ended successfully."""
         return "finished" in self.record
 
 
@@ -78,11 +78,11 @@ class Report:
     runs: tuple[Run, ...]
     results: pd.DataFrame
     orphans: tuple[Run, ...] = ()
-    """Classifiers whose embeddings were deleted or are being made anew; they have no rows."""
+    """Classifiers whose embeddings were deleted or are being recomputed; they have no rows."""
 
     @property
     def unfinished(self) -> list[Run]:
-        """The runs that did not come to their end, except the report's own."""
+        """The unfinished runs, except the report's own."""
         return [run for run in self.runs if not run.finished and run.stage != REPORT]
 
     @property
@@ -118,7 +118,7 @@ def collect(run_dir: Path) -> Report:
     embedded = {run: next((each.finished for each in line if each.stage == EMBED), False) for run, line in finished}
     orphans = [run for run in embedded if run.stage == CLASSIFY and not embedded[run]]
     rows = [_describe(run, line, find) for run, line in finished if run not in orphans]
-    # The facts, then the parameters in the order of the settings, then what other inputs are called.
+    # The facts, then the parameters in the order of the settings, then the inputs that no setting names.
     found = {key for row in rows for key in row} - {*_COLUMNS}
     columns = [*_COLUMNS, *(key for key in _SETTINGS if key in found), *sorted(found - {*_SETTINGS})]
     described = pd.DataFrame(rows, columns=columns, dtype=object).drop(columns=["metric", "level", "value"])
@@ -225,7 +225,7 @@ def _lineage(run: Run, find: Find) -> list[Run]:
 
 
 def _parameters(run: Run, find: Find) -> Row:
-    """A run's own settings that make a difference, and its inputs from outside, by their dotted names."""
+    """A run's own settings that make a difference, and its inputs from outside the runs, by dotted name."""
     recorded, inputs = dotted(run.record["parameters"]), run.record["inputs"]
     kinds = {key: kind_of(_SETTINGS[key]) if key in _SETTINGS else "decides" for key in recorded}
     own = {key: value for key, value in recorded.items() if kinds[key] != "decides" or key in run.record["signed"]}
@@ -237,12 +237,12 @@ def _parameters(run: Run, find: Find) -> Row:
 
 
 def _describe(run: Run, line: Sequence[Run], find: Find) -> Row:
-    """All that is known of a run except its metrics; the parameters are its own and its ancestors'."""
+    """A run's row without its metrics; the parameters are its own and its ancestors'."""
     found: Row = {}
     for each in line:
         found = _parameters(each, find) | found
     embedded = next((each for each in line if each.stage == EMBED), None)
-    # The size is that of a model which 06 trained, else of the one that embedded the clips.
+    # A model that 06 trained has its own size; otherwise it is the size of the model that embedded the clips.
     sized = next((each for each in (run, embedded) if each and "size_mb" in each.results), embedded)
     row = found | {
         "run": run.name,
@@ -259,7 +259,7 @@ def _describe(run: Run, line: Sequence[Run], find: Find) -> Row:
 
 
 def _model_name(row: Row, embedded: Mapping[str, Any]) -> str:
-    """The name of a row's model: the paper's where it is the paper's model; empty if it has none."""
+    """The name of a row's model: the paper's name for the paper's models; empty if it has none."""
     kind = row["representation"]
     if kind == "teacher":
         official = str(row.get("teacher.name")).startswith("openl3_audio_mel256_env")
@@ -285,7 +285,7 @@ def _model_name(row: Row, embedded: Mapping[str, Any]) -> str:
 
 
 def _metrics(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """Level, name and value of each number among the results; what is nested in them is joined by a slash."""
+    """Level, name and value of each number among the results; nested names are joined by slashes."""
     costs = {key: record.get(key) for key in ("elapsed_s", "peak_memory_mb")}
     for path, value in _numbers(costs | record["results"]):
         group, _, metric = path.partition("/")

@@ -1,8 +1,9 @@
-"""Figures of a run, as SVG text that a page can hold."""
+"""Figures of a run, as SVG text for an HTML page."""
 
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import cycle
@@ -18,13 +19,15 @@ import numpy as np
 import pandas as pd
 from cycler import cycler
 from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import StandardScaler
 
 from l3embedding.data.datasets import DATASETS
+from l3embedding.data.shards import TEACHER_KEY, read_dataset
 from l3embedding.jobs.folder import DONE
 from l3embedding.jobs.stages import REDUCE, SAMPLE, TRAIN
 from l3embedding.report.collect import SUPERVISION, Report, chance_level, key_columns, main_metric, name_rows, of_metric
 from l3embedding.report.tables import CLASSES, METRICS, means
-from l3embedding.report.tsne import Layout
 from l3embedding.utils.files import read_json
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
@@ -48,6 +51,12 @@ _STYLE: Any = {
 _DASHED: Any = {"color": COLORS[3], "linestyle": "--", "linewidth": 1.2}
 
 
+logger = logging.getLogger(__name__)
+
+Layout = dict[str, list[list[float]]]
+"""Sensor to its points on the plane, `[n, 2]`."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """An SVG with its caption."""
@@ -57,7 +66,7 @@ class Picture:
 
 
 def all_figures(report: Report, tsne: Mapping[str, Layout] | None = None) -> list[Picture]:
-    """Every figure that the report has something for; those of scores, for each data set by itself.
+    """Draw every figure that the report has data for; figures of scores once per data set.
 
     `tsne` maps a run of stage 01 to its layout.
     """
@@ -67,6 +76,31 @@ def all_figures(report: Report, tsne: Mapping[str, Layout] | None = None) -> lis
         pictures += [draw(report) for draw in (learning_figure, diversity_figure, variance_figure)]
         pictures += [tsne_figure(name, layout) for name, layout in (tsne or {}).items()]
     return [picture for picture in pictures if picture]
+
+
+def tsne_layout(samples: list[Path], points: int, random_state: int) -> Layout:
+    """Lay sampled embeddings out on a plane by t-SNE.
+
+    Parameters
+    ----------
+    samples
+        The sample files of stage 01, one per sensor.
+    points
+        Embeddings to show, in equal parts of all sensors.
+    random_state
+        Seed.
+    """
+    rng = np.random.default_rng(random_state)
+    each = -(-points // len(samples))
+    embeddings = [read_dataset(path, TEACHER_KEY) for path in samples]
+    embeddings = [rows[np.sort(rng.permutation(len(rows))[:each])] for rows in embeddings]
+    stacked = StandardScaler().fit_transform(np.concatenate(embeddings))
+    # scikit-learn demands a perplexity below the number of points; a third of them is the usual bound.
+    perplexity = min(30, (len(stacked) - 1) / 3)
+    logger.info("t-SNE of %d embeddings", len(stacked))
+    plane = TSNE(perplexity=perplexity, init="pca", random_state=random_state).fit_transform(stacked)
+    parts = np.split(plane, np.cumsum([len(rows) for rows in embeddings])[:-1])
+    return {path.stem: part.round(3).tolist() for path, part in zip(samples, parts, strict=True)}
 
 
 def _place(name: str, rows: pd.DataFrame) -> str:

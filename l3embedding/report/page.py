@@ -1,4 +1,4 @@
-"""The report as files: the results as CSV, tables in Markdown and JSON, and one page that needs nothing else."""
+"""The report as files: the results as CSV, tables in Markdown and JSON, and one self-contained page."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import jinja2
 
 from l3embedding.report import paper
 from l3embedding.report.collect import Report, caveats
-from l3embedding.report.figures import all_figures
+from l3embedding.report.figures import Layout, all_figures
 from l3embedding.report.tables import all_tables, summary
-from l3embedding.report.tsne import Layout
 from l3embedding.utils.files import write_json, write_text
 
 
 def write_report(report: Report, title: str, output_dir: Path, tsne: Mapping[str, Layout] | None = None) -> None:
     """Write `results.csv`, `tables.md`, `tables.json` and `report.html`.
 
-    `tsne` maps a run of stage 01 to its layout, from `l3embedding.report.tsne.tsne_layout`.
+    `tsne` maps a run of stage 01 to its layout, from `l3embedding.report.figures.tsne_layout`.
     """
     write_text(output_dir / "results.csv", report.results.to_csv(index=False))
     tables = all_tables(report)
@@ -51,7 +50,7 @@ def write_report(report: Report, title: str, output_dir: Path, tsne: Mapping[str
 def _remarks(report: Report) -> list[str]:
     remarks = [f"{run.stage} is unfinished ({run.folder}); its results are missing." for run in report.unfinished]
     remarks += [
-        f"{run.name} is left out: its embeddings were deleted, or are being made anew." for run in report.orphans
+        f"{run.name} is left out: its embeddings were deleted, or are being recomputed." for run in report.orphans
     ]
     if report.skipped:
         remarks.append(f"{len(report.skipped)} recordings were skipped; the page lists them with the reasons.")

@@ -19,7 +19,7 @@ from l3embedding.settings import UPSTREAM_REPRESENTATIONS
 NONE = "-"
 METRICS = {"accuracy": "accuracy", "micro_auprc": "micro-AUPRC"}
 CLASSES = {"accuracy": "class_accuracy/", "micro_auprc": "class_auprc/"}
-"""Main metric of a data set to the prefix of the same by class."""
+"""Main metric of a data set to the prefix of its values per class."""
 _BOARD_COLUMNS = (
     ("int8_bytes", 1e6, 3),
     ("activation_bytes", 1e6, 4),
@@ -29,7 +29,7 @@ _BOARD_COLUMNS = (
 )
 """Metric, unit and decimals of the measured columns of the table of boards."""
 _MAX_PAIRED_ROWS = 6
-"""Of more rows, only the first is compared with each other one."""
+"""With more rows than this, only the first is compared with each other one."""
 
 
 class Cell(str):
@@ -57,7 +57,7 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        """As aligned Markdown, which reads well on a terminal too."""
+        """Format as aligned Markdown, readable on a terminal too."""
         lines = [self.header, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         cells = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
@@ -68,7 +68,7 @@ class Table:
 
 
 def all_tables(report: Report) -> list[Table]:
-    """Every table that the report has something for; those of scores, for each data set by itself."""
+    """Every table that the report has data for; tables of scores once per data set."""
     tables: list[Table] = []
     for dataset, rows in report.datasets.items():
         if main_metric(rows) == "accuracy":
@@ -100,7 +100,7 @@ def means(rows: pd.DataFrame, prefix: str) -> pd.DataFrame:
 
 
 def _mean_cells(rows: pd.DataFrame, prefix: str) -> dict[str, dict[str, str]]:
-    """The same as cells: metric to model to mean."""
+    """The same means as cells: metric to model to mean."""
     runs = dict(iter(rows.groupby("model")["run"]))
     return {
         str(key): {
@@ -202,7 +202,7 @@ def _protocol(rows: pd.DataFrame) -> str:
 
 
 def _overlap(one: object, other: object) -> bool:
-    """Whether one of two folders is or lies in the other."""
+    """Whether two folders are the same or one lies in the other."""
     if not isinstance(one, str) or not isinstance(other, str):
         return False
     roots = Path(one).resolve(), Path(other).resolve()

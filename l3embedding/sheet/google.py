@@ -1,6 +1,6 @@
 """Access to Google Sheets: credentials, and a client with time limits, a request budget and redacted errors.
 
-All failures are `SheetsError`, which no run ends on, and whose text holds no token and no key.
+All failures are `SheetsError`, which never ends a run, and whose text holds no token and no key.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _GSPREAD_FOLDER = Path("~/.config/gspread")
 
 API = "https://sheets.googleapis.com"
 API_VARIABLE = "L3EMBEDDING_SHEETS_API"
-"""Environment variable: another server that speaks the Sheets API v4, such as that of the tests."""
+"""Environment variable: another server with the Sheets API v4, such as the tests' own."""
 
 REQUEST_S = 30.0
 """Time limit of one request."""

@@ -1,6 +1,6 @@
 """Syncs the sheet with the journals: from a login node, or from the job itself.
 
-A sync holds a lock in each run's folder, so that a run has one writer however many syncs are at work.
+A sync holds a lock in each run's folder, so that a run has one writer however many syncs are running.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One tab of the sheet, brought up to the runs: read, compare, write, and read again until nothing differs.
+"""One tab of the sheet, brought up to date with the runs: read, compare, write, until nothing differs.
 
 People sort rows, move columns and add their own between two syncs. So columns are found by their headings and
 rows by their run id, each time anew, and only cells that differ are written. Google has no conditional write:
@@ -25,7 +25,7 @@ Rows = Mapping[str, Mapping[str, Cell]]
 """Run id to heading to value."""
 
 _ROUNDS = 20
-"""Three are usual: the headings of a new tab, the rows, and the look that finds nothing to do."""
+"""Three are usual: the headings of a new tab, the rows, and the reading that finds nothing to do."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class Write:
 
 @dataclass(frozen=True)
 class Plan:
-    """What it takes to bring a tab up to the runs."""
+    """What to write to bring a tab up to date with the runs."""
 
     writes: list[Write]
     """Cells that differ."""
     appends: list[list[Cell]] = field(default_factory=list)
     """Whole rows for runs that have none."""
-    doubled: list[int] = field(default_factory=list)
+    duplicates: list[int] = field(default_factory=list)
     """Rows, from 0, of runs that have another one above."""
 
     def __bool__(self) -> bool:
-        return bool(self.writes or self.appends or self.doubled)
+        return bool(self.writes or self.appends or self.duplicates)
 
 
 def plan(grid: Grid, tab: Tab, rows: Rows) -> Plan:
@@ -65,8 +65,8 @@ def plan(grid: Grid, tab: Tab, rows: Rows) -> Plan:
     columns = {heading: headings.index(heading) for heading in tab.headings}
     # Google leaves out the empty cells at the end of a row.
     grid = fill_gaps(grid)
-    found, doubled = _find(grid, tab, rows, columns)
-    todo = Plan([], [], doubled)
+    found, duplicates = _find(grid, tab, rows, columns)
+    todo = Plan([], [], duplicates)
     for run_id, values in rows.items():
         cells = {columns[heading]: value for heading, value in values.items()}
         if run_id in found:
@@ -79,7 +79,7 @@ def plan(grid: Grid, tab: Tab, rows: Rows) -> Plan:
 
 
 def update_tab(spreadsheet: gspread.Spreadsheet, tab: Tab, rows: Rows) -> int:
-    """Bring a tab up to the runs, read it again to see that it is, and return how many cells and rows were written.
+    """Bring a tab up to date with the runs, verify it, and return how many cells and rows were written.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def update_tab(spreadsheet: gspread.Spreadsheet, tab: Tab, rows: Rows) -> int:
             _send(spreadsheet, tab, name, todo)
             n_written += len(todo.writes) + len(todo.appends)
         except SheetsBusy as error:
-            # Written or not: a request that timed out may still be carried out. The next look tells.
+            # Written or not: a request that timed out may still be carried out. The next reading shows.
             if failures >= ATTEMPTS:
                 raise
             pause(failures, error)
@@ -107,15 +107,15 @@ def update_tab(spreadsheet: gspread.Spreadsheet, tab: Tab, rows: Rows) -> int:
 
 
 def _find(grid: Grid, tab: Tab, rows: Rows, columns: Mapping[str, int]) -> tuple[dict[str, int], list[int]]:
-    """Find the rows of the runs, by run id or, for rows without one, by folder; and rows that double another."""
+    """Find the rows of the runs, by run id or, for rows without one, by folder; and rows that duplicate another."""
     found: dict[str, int] = {}
     unclaimed: dict[Cell, int] = {}
-    doubled = []
+    duplicates = []
     for row, line in enumerate(grid[1:], start=1):
         run_id, place = line[columns[RUN_ID]], line[columns[tab.place]]
         if run_id in rows:
             if run_id in found:
-                doubled.append(row)
+                duplicates.append(row)
             found.setdefault(str(run_id), row)
         elif run_id == "" and place != "":
             # The last of several: the folder's latest run is the one without an id.
@@ -123,7 +123,7 @@ def _find(grid: Grid, tab: Tab, rows: Rows, columns: Mapping[str, int]) -> tuple
     for run_id, values in rows.items():
         if run_id not in found and values[tab.place] in unclaimed:
             found[run_id] = unclaimed.pop(values[tab.place])
-    return found, doubled
+    return found, duplicates
 
 
 def _read(spreadsheet: gspread.Spreadsheet, tab: Tab, name: str) -> Grid:
@@ -145,10 +145,10 @@ def _read(spreadsheet: gspread.Spreadsheet, tab: Tab, name: str) -> Grid:
 
 
 def _send(spreadsheet: gspread.Spreadsheet, tab: Tab, name: str, todo: Plan) -> None:
-    if todo.doubled:
-        # One at a time, each right after a look, since row numbers shift.
-        logger.info("%s, row %d doubles another row of its run; deleting it", tab.name, todo.doubled[-1] + 1)
-        spreadsheet.worksheet(tab.name).delete_rows(todo.doubled[-1] + 1)
+    if todo.duplicates:
+        # One at a time, each right after a reading, since row numbers shift.
+        logger.info("%s, row %d duplicates another row of its run; deleting it", tab.name, todo.duplicates[-1] + 1)
+        spreadsheet.worksheet(tab.name).delete_rows(todo.duplicates[-1] + 1)
         return
     if todo.writes:
         columns = max(write.column for write in todo.writes) + 1
