@@ -23,6 +23,7 @@ test: install lint
 lint: install
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 docs: install
 	.venv/bin/sphinx-build -W --keep-going docs build/docs

@@ -15,7 +15,6 @@ REQUIRES = [
     "numpy>=2.0,<3",
     "pandas>=2.2,<4",
     "platformdirs>=4.2,<5",
-    "pooch>=1.8,<2",
     "pydantic>=2.7,<3",
     "pyyaml>=6.0,<7",
     "requests>=2.31,<3",
@@ -45,11 +44,16 @@ EXTRAS = {
         "hypothesis>=6.100,<7",
         # A second backend of Keras, which training is tested on.
         "jax>=0.5,<0.12",
+        "mypy>=1.18,<3",
         "myst-parser>=4,<6",
         "oauth2client>=4.1.3,<5",
+        "pandas-stubs>=2.2,<4",
         "pytest>=8,<10",
         "ruff>=0.17,<0.18",
         "sphinx>=8,<9",
+        "types-PyYAML>=6,<7",
+        "types-requests>=2.31,<3",
+        "types-tqdm>=4.66,<5",
     ],
 }
 

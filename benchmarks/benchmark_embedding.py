@@ -21,8 +21,8 @@ import soundfile
 from benchmarks.timing import peak_mb, seconds
 from l3embedding.audio_files import embed_files, list_jobs
 from l3embedding.data.audio import frame_audio, read_audio, resample
-from l3embedding.models.l3 import architecture_of
 from l3embedding.models.networks import student_network
+from l3embedding.models.registry import architecture_of
 from l3embedding.models.representation import student_representation
 from l3embedding.models.teachers import KerasEmbeddingModel
 from l3embedding.settings import StudentSettings

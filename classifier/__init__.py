@@ -1,1 +1,1 @@
-"""Downstream: the classifiers that judge an embedding, and the metrics that judge them."""
+"""Downstream classifiers, and the metrics that evaluate them."""

@@ -22,6 +22,7 @@ if typing.TYPE_CHECKING:
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg"})
 """Files that a folder is searched for; a file given by its path may have any format that libsndfile reads."""
+_TRUNCATED = "{} is truncated: it is shorter than its header states."
 
 
 def read_audio(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], int]:
@@ -30,29 +31,26 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], int]:
     Raises
     ------
     InputError
-        The file is missing, is no audio, is shorter than its header states, has no samples, or holds NaN or infinite
-        samples.
+        The file is missing, is no audio, is truncated, has no samples, or holds NaN or infinite samples.
     """
     with _opened(path) as file:
-        promised, sample_rate = file.frames, file.samplerate
-        audio = file.read(dtype="float32", always_2d=True)
-    _check_length(path, len(audio), promised)
+        audio, sample_rate = file.read(dtype="float32", always_2d=True), file.samplerate
+        if len(audio) < file.frames:
+            raise InputError(_TRUNCATED.format(path))
     check_audio(audio, str(path))
     return to_mono(audio), sample_rate
 
 
 def probe_audio(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Look up the length of a recording, in samples per channel, and its rate, in Hz, without decoding it.
+    """Read the length of a recording, in samples per channel, and its rate, in Hz, from its header.
 
     Raises
     ------
     InputError
-        The file is missing, is no audio, has no samples, or is a WAV file that is shorter than its header states.
+        The file is missing, is no audio, has no samples, or is a truncated WAV file.
     """
     with _opened(path) as file:
-        length, sample_rate = file.frames, file.samplerate
-    _check_length(path, length, length)
-    return length, sample_rate
+        return file.frames, file.samplerate
 
 
 @contextmanager
@@ -63,20 +61,17 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
         raise InputError(f"{path} is not a file.")
     try:
         with soundfile.SoundFile(path) as file:
+            if not file.frames:
+                raise InputError(f"{path} is empty: it has no samples.")
+            if _is_truncated_wav(Path(path)):
+                raise InputError(_TRUNCATED.format(path))
             yield file
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise InputError(f"{path} cannot be read as audio: {error}") from None
 
 
-def _check_length(path: str | os.PathLike[str], length: int, promised: int) -> None:
-    if length == 0:
-        raise InputError(f"{path} is empty: it has no samples.")
-    if length < promised or _is_truncated_wav(Path(path)):
-        raise InputError(f"{path} is truncated: it ends before the length that its header promises.")
-
-
 def check_audio(audio: NDArray[np.floating], name: str) -> None:
-    """Refuse audio that is empty or not finite; the error calls it by `name` and gives the first bad sample."""
+    """Raise an `InputError` for audio that is empty or not finite, with its `name` and the first bad sample."""
     if np.ndim(audio) not in (1, 2):
         raise InputError(f"{name} has {np.ndim(audio)} dimensions; audio is [n] or [n, channels].")
     if np.size(audio) == 0:
@@ -107,18 +102,14 @@ def resample(audio: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArra
 def frame_audio(
     audio: NDArray[np.float32], frame_length: int, hop_length: int, *, center: bool = False, pad_end: bool = True
 ) -> NDArray[np.float32]:
-    """Cut one channel into overlapping frames.
+    """Cut one channel into overlapping frames; lengths are in samples.
 
     Parameters
     ----------
-    audio
-        float32 `[n]`.
-    frame_length, hop_length
-        In samples.
     center
         Prepend half a frame of zeros, so that frame `i` is centred on sample `i * hop_length`.
     pad_end
-        Pad the end with zeros so that no sample is lost. Otherwise only frames that lie wholly within the audio
+        Pad the end with zeros so that no sample is lost. Otherwise only frames that are wholly within the audio
         are cut; audio shorter than a frame gives one padded frame.
 
     Returns
@@ -154,10 +145,8 @@ def from_int16(audio: NDArray[np.int16]) -> NDArray[np.float32]:
 
 
 def _is_truncated_wav(path: Path) -> bool:
-    """Whether a RIFF file is shorter than its data chunk, as a recorder that lost power leaves it.
-
-    libsndfile reads such a file without a warning.
-    """
+    """Whether a RIFF file is shorter than its data chunk, as a recorder that lost power leaves it."""
+    # libsndfile reads such a file without a warning.
     with open(path, "rb") as file:
         if file.read(4) != b"RIFF":
             return False

@@ -1,4 +1,4 @@
-"""Embedding files: one `.npz` per clip with `embedding` [frames, d] and `timestamps` [frames] s, as openl3 writes."""
+"""Embedding files as openl3 writes them: per clip a `.npz` with `embedding` [frames, d] and `timestamps` [frames] s."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLIPS = "clips"
 """Folder of the embedding files, within a stage's."""
 
 MAX_SHIFT_S = 0.001
-"""Greatest difference between two models' timestamps of a frame, since frames begin at samples of the model's rate."""
+"""Greatest difference between two models' timestamps of a frame; frames begin at samples of the model's rate."""
 MAX_ROUNDING = 0.01
 """Greatest rounding error that float16 may add to a dimension, as a fraction of its standard deviation."""
 
@@ -42,24 +42,15 @@ def write_embedding(path: Path, embedding: NDArray[np.float32], timestamps: NDAr
 
 
 def read_embedding(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Read an embedding file.
-
-    Raises
-    ------
-    InputError
-        The file is missing, damaged, or not an embedding file.
-    """
+    """Read an embedding file; an `InputError` names one that is missing, damaged or of another kind."""
     embedding, timestamps = _members(path, "embedding", "timestamps")
     return embedding, timestamps
 
 
 def check_paired(path: Path, other: Path) -> None:
-    """Check that two files of a clip have the same frames; at another rate, one may have one frame more.
+    """Raise an `InputError` unless two files of a clip have the same frames.
 
-    Raises
-    ------
-    InputError
-        They do not.
+    Since the models' rates may differ, one may have one frame more.
     """
     (times,), (others,) = _members(path, "timestamps"), _members(other, "timestamps")
     common = min(len(times), len(others))
@@ -72,7 +63,7 @@ def check_paired(path: Path, other: Path) -> None:
 
 @dataclass(frozen=True)
 class StackedEmbeddings:
-    """The embeddings of clips of one length, in the order of their names; and the clips that are left out, and why.
+    """Embeddings of clips of one length, and which clips were left out, and why.
 
     They are float16 `[clips, frames, d]`, or float32 where float16 would cost more than `MAX_ROUNDING`.
     """
@@ -106,11 +97,10 @@ def stack_embeddings(folder: Path, clips: Iterable[str]) -> StackedEmbeddings:
         if shape[1] != size:
             raise InputError(
                 f"{embedding_path(folder, clip)} holds embeddings of {shape[1]} dimensions, {count} other clips of "
-                f"{size}: they are of different models. Embed all clips by one."
+                f"{size}: they are from different models. Embed all clips by one."
             )
         if shape[0] != frames:
-            reason = f"{embedding_path(folder, clip)} has {shape[0]} frames, most clips {frames}"
-            _skip(clip, reason, skipped)
+            _skip(clip, f"{embedding_path(folder, clip)} has {shape[0]} frames, most clips {frames}", skipped)
     kept = [clip for clip, shape in shapes.items() if shape[0] == frames]
     features = np.empty((len(kept), frames, size), np.float16)
     damaged, too_coarse = _read_into(features, folder, kept)
@@ -126,7 +116,7 @@ def stack_embeddings(folder: Path, clips: Iterable[str]) -> StackedEmbeddings:
 
 
 def _read_into(array: NDArray[np.floating], folder: Path, clips: list[str]) -> tuple[dict[int, str], bool]:
-    """Fill the array; returns why some rows could not be filled, and whether the array's type is too coarse."""
+    """Fill the array; returns why rows could not be read, and whether the array's type is too coarse."""
     size = array.shape[-1]
     damaged: dict[int, str] = {}
     total, squares, errors = np.zeros(size), np.zeros(size), np.zeros(size)
@@ -165,7 +155,6 @@ def _skip(clip: str, reason: str, skipped: list[dict[str, str]]) -> None:
 
 
 def _members(path: Path, *names: str) -> list[NDArray[Any]]:
-    """Read some arrays of an embedding file."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return [file[name] for name in names]
@@ -177,9 +166,8 @@ def _shape(path: Path) -> tuple[int, int]:
     """Frames and dimensions of an embedding file, from its header alone."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open("embedding.npy") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, _ = read(file)
+            np.lib.format.read_magic(file)  # it is version 1.0, unless the header exceeds 64 kB
+            shape, _, _ = np.lib.format.read_array_header_1_0(file)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an embedding file: {error}") from None
     if len(shape) != 2:

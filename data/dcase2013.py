@@ -5,8 +5,7 @@ ones are defined here by the number of the recording: 1 and 6 of each class are 
 
 References
 ----------
-Giannoulis et al., Detection and Classification of Acoustic Scenes and Events: An IEEE AASP Challenge,
-WASPAA 2013.
+Giannoulis et al., Detection and Classification of Acoustic Scenes and Events: An IEEE AASP Challenge, WASPAA 2013.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _NAME = re.compile(r"([a-z]+)(\d+)\.wav")
 
 
 def read_dcase2013(root: str | os.PathLike[str]) -> pd.DataFrame:
-    """List the clips in `root/scenes_stereo`, or in `root` itself, as `l3embedding.data.clip_tables` describes.
+    """List the clips in `root/scenes_stereo` or in `root` itself: `filename`, `path`, `fold` and `category`.
 
     Raises
     ------

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from l3embedding.data.clip_tables import keep_present, read_clip_table
+from l3embedding.data.tables import keep_present, read_clip_table
 
 
 def read_esc50(root: str | os.PathLike[str]) -> pd.DataFrame:
-    """List the clips whose audio is there, as `l3embedding.data.clip_tables` describes.
+    """List the clips whose audio is present: `filename`, `path`, `fold`, `target` and `category`, sorted by file name.
 
     Raises
     ------
     InputError
-        The table is missing, malformed or lacks a column, or no audio is there.
+        The table is missing, malformed or lacks a column, or all audio is missing.
     """
     path, audio = Path(root) / "meta" / "esc50.csv", Path(root) / "audio"
     table = read_clip_table(path, {name: name for name in ("filename", "fold", "target", "category")})

@@ -1,21 +1,23 @@
 """A-weighted levels of frames, and their relevance: how loud a frame is for its sensor at that time of day.
 
 Without a calibrated sound level meter, levels are relative to full scale. That suffices for relevance, which ranks a
-frame among its neighbours in time.
+frame among its neighbours in time. Times are Unix seconds; that of an undated recording is NaN.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.stats import rankdata
 
 from l3embedding.data.audio import frame_audio
-from l3embedding.data.local_time import local_time
+from l3embedding.utils.errors import InputError
 
 BLOCK_S = 0.125
 """Fast time weighting of a sound level meter, s; the interval of SONYC's level series."""
@@ -43,17 +45,10 @@ def a_weighting(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
 def frame_levels(
     audio: NDArray[np.float32], sample_rate: int, frame_length: int, hop_length: int
 ) -> NDArray[np.float32]:
-    """Measure the A-weighted level of each frame of a recording.
+    """Measure the A-weighted level of each frame of a recording, as `frame_audio` cuts it without centring or padding.
 
     The recording is weighted as a whole, and its mean square computed in blocks of 1/8 s. A frame's level is the
-    mean of the dB values of its blocks, rounded to 0.01 dB as by the authors.
-
-    Parameters
-    ----------
-    audio
-        float32 `[n]` in [-1, 1].
-    frame_length, hop_length
-        In samples, as for `l3embedding.data.audio.frame_audio` without centring or padding.
+    mean of the dB values of its blocks, rounded to 0.01 dB as the authors' levels are.
 
     Returns
     -------
@@ -81,19 +76,22 @@ def calibrate(levels: NDArray[np.float32], spl: float) -> NDArray[np.float32]:
     return np.round(levels + (spl - equivalent), 2).astype(np.float32)
 
 
+def local_time(timestamps: NDArray[np.float64], time_zone: str) -> pd.DatetimeIndex:
+    """Convert Unix seconds, float64 `[n]`, to the time of an IANA zone such as `America/New_York`; NaN becomes NaT."""
+    try:
+        zone = ZoneInfo(time_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise InputError(f"Time zone {time_zone!r} is not known; give an IANA name such as America/New_York.") from None
+    # Whole seconds suffice for calendars, and avoid the conversion of NaN to integer nanoseconds.
+    return pd.to_datetime(np.floor(timestamps), unit="s", utc=True).tz_convert(zone)
+
+
 def relevance(
     levels: NDArray[np.float32], timestamps: NDArray[np.float64], time_zone: str = "UTC"
 ) -> NDArray[np.float32]:
-    """Rank each frame's level among all frames of one sensor in the same local 2-hour window.
+    """Rank the level of each frame of a sensor, in dB, among those in the same local 2-hour window.
 
     Windows begin at even hours of local time. Undated frames, whose timestamp is NaN, form a window of their own.
-
-    Parameters
-    ----------
-    levels, timestamps
-        All frames of one sensor: dB, float32 `[n]`, and Unix seconds, float64 `[n]`.
-    time_zone
-        IANA name.
 
     Returns
     -------

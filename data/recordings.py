@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,28 +25,21 @@ from l3embedding.data.esc50 import read_esc50
 from l3embedding.data.tables import read_table
 from l3embedding.utils.errors import InputError
 
+_SENSOR_NAME = re.compile(r"[^./\\\s][^/\\\s]*")  # it becomes part of a shard's file name
 _CALENDAR_TIME = re.compile(r"(?<!\d)(\d{8})[T_-]?(\d{6})(?!\d)")
 _UNIX_TIME = re.compile(r"(?<!\d)(\d{10}(?:\.\d+)?)(?!\d)")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One file of one sensor.
-
-    Attributes
-    ----------
-    sensor
-        Name of the sensor; it becomes part of a shard's file name.
-    timestamp
-        Unix seconds of the first sample; NaN if undated.
-    spl
-        Mean level in dBA as measured by a calibrated meter, or None.
-    """
+    """One file of one sensor."""
 
     path: Path
     sensor: str
     timestamp: float = float("nan")
+    """Unix seconds of the first sample; NaN if undated."""
     spl: float | None = None
+    """Mean level in dBA as measured by a calibrated meter."""
 
 
 def list_recordings(root: str | os.PathLike[str]) -> list[Recording]:
@@ -54,7 +48,7 @@ def list_recordings(root: str | os.PathLike[str]) -> list[Recording]:
     Raises
     ------
     InputError
-        The folder is missing or holds no recordings, or a table is malformed (the row is named).
+        The folder is missing or holds no recordings, or a table is malformed; the message gives the line.
     """
     root = Path(root)
     if not root.is_dir():
@@ -65,7 +59,13 @@ def list_recordings(root: str | os.PathLike[str]) -> list[Recording]:
         clips = read_esc50(root)
         recordings = [Recording(path, f"fold-{fold}") for path, fold in zip(clips["path"], clips["fold"], strict=True)]
     else:
-        recordings = _from_sensor_folders(root)
+        recordings = [
+            Recording(path, folder.name, _time_in_name(path.stem))
+            for folder in sorted(root.iterdir())
+            if folder.is_dir() and not folder.name.startswith(".")
+            for path in sorted(folder.iterdir())
+            if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
+        ]
     if not recordings:
         raise InputError(
             f"{root} holds no recordings: it needs one folder per sensor with "
@@ -82,25 +82,12 @@ def by_sensor(recordings: list[Recording]) -> dict[str, list[Recording]]:
     return sensors
 
 
-def _from_sensor_folders(root: Path) -> list[Recording]:
-    return [
-        Recording(path, folder.name, _time_in_name(path.stem))
-        for folder in sorted(root.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
-    ]
-
-
 def _time_in_name(stem: str) -> float:
     if match := _CALENDAR_TIME.search(stem):
-        try:
+        with suppress(ValueError):  # fourteen digits need not be a date
             return datetime.strptime("".join(match.groups()), "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
-        except ValueError:
-            pass  # fourteen digits, but no date
-    if match := _UNIX_TIME.search(stem):
-        return float(match.group(1))
-    return float("nan")
+    match = _UNIX_TIME.search(stem)
+    return float(match[1]) if match else float("nan")
 
 
 def _from_table(root: Path) -> list[Recording]:
@@ -108,42 +95,28 @@ def _from_table(root: Path) -> list[Recording]:
     table = read_table(path, ("path", "sensor", "timestamp"), dtype=str, keep_default_na=False)
     if duplicated := table["path"][table["path"].duplicated()].tolist():
         raise InputError(f"{path} lists {duplicated[0]} more than once.")
-    spl = table["spl"] if "spl" in table else [""] * len(table)
-    return [
-        Recording(root / name, _sensor(sensor, path, row), _timestamp(time, path, row), _spl(level, path, row))
-        for row, (name, sensor, time, level) in enumerate(
-            zip(table["path"], table["sensor"], table["timestamp"], spl, strict=True), start=2
-        )
-    ]
+    levels = table["spl"] if "spl" in table else [""] * len(table)
+    columns = zip(table["path"], table["sensor"], table["timestamp"], levels, strict=True)
+    recordings = []
+    for line, (name, sensor, time, level) in enumerate(columns, start=2):
+        row = f"{path}, line {line}"
+        if not _SENSOR_NAME.fullmatch(sensor):
+            raise InputError(f"{row}: {sensor!r} is no sensor name; use letters, digits, '-', '_' and '.'.")
+        try:
+            timestamp = _unix_seconds(time) if time else float("nan")
+        except ValueError:
+            raise InputError(f"{row}: timestamp {time!r} is neither Unix seconds nor ISO 8601.") from None
+        spl = None
+        with suppress(ValueError):
+            spl = float(level)
+        if level and (spl is None or not np.isfinite(spl)):
+            raise InputError(f"{row}: spl {level!r} is not a level in dBA.")
+        recordings.append(Recording(root / name, sensor, timestamp, spl))
+    return recordings
 
 
-def _sensor(text: str, path: Path, row: int) -> str:
-    if not text or text.startswith(".") or re.search(r"[/\\\s]", text):
-        raise InputError(f"{path}, line {row}: {text!r} is no sensor name; use letters, digits, '-', '_' and '.'.")
-    return text
-
-
-def _timestamp(text: str, path: Path, row: int) -> float:
-    if not text:
-        return float("nan")
-    try:
+def _unix_seconds(text: str) -> float:
+    with suppress(ValueError):
         return float(text)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"{path}, line {row}: timestamp {text!r} is neither Unix seconds nor ISO 8601.") from None
+    moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _spl(text: str, path: Path, row: int) -> float | None:
-    if not text:
-        return None
-    try:
-        level = float(text)
-    except ValueError:
-        level = float("nan")
-    if not np.isfinite(level):
-        raise InputError(f"{path}, line {row}: spl {text!r} is not a level in dBA.")
-    return level

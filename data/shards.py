@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l3embedding.data.loudness import relevance
+from l3embedding.data.tables import read_columns
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
 
@@ -61,9 +62,8 @@ def write_upstream_shard(path: str | os.PathLike[str], frames: Frames, attribute
         if frames.audio is not None:
             file["audio"] = frames.audio
         file[TEACHER_KEY] = frames.embedding
-        file["timestamp"] = frames.timestamp
-        file["spl"] = frames.spl
-        file["recording"] = frames.recording
+        for name in ("timestamp", "spl", "recording"):
+            file[name] = getattr(frames, name)
         file.create_dataset("recording_path", data=frames.recording_path, dtype=h5py.string_dtype())
         if frames.skipped:
             # A dataset, since HDF5 limits an attribute to 64 kB.
@@ -88,22 +88,15 @@ def write_reduced_shard(
 
 
 def list_shards(folder: str | os.PathLike[str]) -> list[Path]:
-    """List the shards directly in `folder`, sorted by name; those being written are not among them."""
+    """List the shards directly in `folder`, sorted by name, without those that are being written."""
     return sorted(path for path in Path(folder).glob("*.h5") if not path.name.startswith("."))
 
 
 def require_shards(folder: str | os.PathLike[str]) -> list[Path]:
-    """List the shards in `folder`.
-
-    Raises
-    ------
-    InputError
-        There are none.
-    """
-    shards = list_shards(folder)
-    if not shards:
-        raise InputError(f"{folder} holds no shards (*.h5). Is it the folder that an earlier stage wrote?")
-    return shards
+    """List the shards in `folder`; an `InputError` if there are none."""
+    if shards := list_shards(folder):
+        return shards
+    raise InputError(f"{folder} holds no shards (*.h5). Is it the folder that an earlier stage wrote?")
 
 
 def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -113,13 +106,7 @@ def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_dataset(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
-    """Read one dataset of a shard.
-
-    Raises
-    ------
-    InputError
-        The file is no HDF5 file, or has no such dataset; the message lists those it has.
-    """
+    """Read one dataset of a shard; if it is missing, an `InputError` lists the others."""
     with open_shard(path) as file:
         return _dataset(file, name)[:]
 
@@ -146,34 +133,21 @@ def map_dataset(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
     with open_shard(path) as file:
         dataset = _dataset(file, name)
         offset = dataset.id.get_offset()
-        if offset is None:
-            return dataset[:]
-        return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+        return dataset[:] if offset is None else np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
 
 
 def embedding_keys(path: str | os.PathLike[str]) -> list[str]:
-    """Names of the datasets in a reduced shard."""
+    """Names of the datasets in a shard, sorted."""
     with open_shard(path) as file:
         return sorted(file)
 
 
 def open_shard(path: str | os.PathLike[str]) -> h5py.File:
-    """Open a shard for reading, with an error that names it.
-
-    Raises
-    ------
-    InputError
-        The file is missing, truncated or no HDF5 file.
-    """
+    """Open a shard for reading; an `InputError` names a file that is missing, truncated or no HDF5 file."""
     try:
         return h5py.File(path, "r")
     except OSError as error:
         raise InputError(f"{path} cannot be read as a shard: {error}") from None
-
-
-def _has(path: Path, name: str) -> bool:
-    with open_shard(path) as file:
-        return name in file
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -191,24 +165,18 @@ def shards_by_sensor(audio_dir: str | os.PathLike[str]) -> dict[str, dict[str, l
         There are no training shards.
     """
     sensors: dict[str, dict[str, list[Path]]] = {}
-    for path in require_shards(Path(audio_dir) / "train"):
-        sensors.setdefault(_sensor(path), {split: [] for split in SPLITS})["train"].append(path)
-    for path in list_shards(Path(audio_dir) / "validate"):
-        if (sensor := _sensor(path)) in sensors:
-            sensors[sensor]["validate"].append(path)
+    for path in (*require_shards(Path(audio_dir) / "train"), *list_shards(Path(audio_dir) / "validate")):
+        split, sensor = path.parent.name, str(read_attributes(path)["sensor"])
+        if split == "train" or sensor in sensors:
+            sensors.setdefault(sensor, {each: [] for each in SPLITS})[split].append(path)
     return sensors
-
-
-def _sensor(path: Path) -> str:
-    return str(read_attributes(path)["sensor"])
 
 
 class SensorFrames:
     """The training frames of one sensor, over its shards, without their audio.
 
-    Relevance ranks a frame among all frames of its sensor, those of the validation split included.
-
-    The timestamps are float64 `[n]`, the relevance, see `l3embedding.data.loudness.relevance`, float32 `[n]`.
+    The timestamps are float64 `[n]`, the relevance float32 `[n]`. It ranks a frame among all frames of its sensor,
+    those of the validation split included; see `l3embedding.data.loudness.relevance`.
     """
 
     def __init__(self, train: list[Path], validate: Sequence[Path] = (), time_zone: str = "UTC") -> None:
@@ -219,7 +187,7 @@ class SensorFrames:
         timestamp: NDArray[np.float64] = np.concatenate([read_dataset(path, "timestamp") for path in every])
         self.timestamp = timestamp[: len(self)]
         self.relevance: NDArray[np.float32]
-        if all(_has(path, "spl") for path in every):
+        if all("spl" in embedding_keys(path) for path in every):
             spl = np.concatenate([read_dataset(path, "spl") for path in every])
             self.relevance = relevance(spl, timestamp, time_zone)[: len(self)]
         else:
@@ -229,20 +197,14 @@ class SensorFrames:
         return int(self._ends[-1])
 
     def read_embeddings(self, frames: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Read the embeddings float32 `[m, D]` of sorted frames int64 `[m]`.
-
-        Raises
-        ------
-        InputError
-            One is not finite; the message names the shard and the row.
-        """
+        """Read the embeddings float32 `[m, D]` of sorted frames int64 `[m]`; an `InputError` if one is not finite."""
         parts = [np.empty((0, self._size), np.float32)]
         start = 0
         for path, end in zip(self._shards, self._ends, strict=True):
             rows = frames[(frames >= start) & (frames < end)] - start
             if len(rows):
                 with open_shard(path) as file:
-                    # One contiguous read, then a choice in memory: far faster than HDF5's own row selection.
+                    # One contiguous read, then a selection in memory: far faster than HDF5's selection of rows.
                     part = _dataset(file, TEACHER_KEY)[rows[0] : rows[-1] + 1][rows - rows[0]]
                 if not (finite := np.isfinite(part).all(axis=1)).all():
                     raise InputError(f"{path}, {TEACHER_KEY}: row {rows[int(np.argmin(finite))]} is not finite.")
@@ -255,6 +217,23 @@ def write_sample(path: str | os.PathLike[str], frames: SensorFrames, rows: NDArr
     """Write the sampled `rows` of a sensor, whole or not at all."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file[TEACHER_KEY] = frames.read_embeddings(rows)
-        file["row"] = rows
-        file["timestamp"] = frames.timestamp[rows]
-        file["relevance"] = frames.relevance[rows]
+        file["row"], file["timestamp"], file["relevance"] = rows, frames.timestamp[rows], frames.relevance[rows]
+
+
+def read_features(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Read the authors' features of a sensor: `openl3`, float32 `[n, D]`, and `timestamp`, float64 `[n]` s.
+
+    Their audio shards need no conversion: stages 02 and 03 read them as they are.
+
+    Raises
+    ------
+    InputError
+        The file is no features file, or its columns differ in length.
+    """
+    openl3, timestamp = read_columns(path, ("openl3", "timestamp"))
+    embedding, times = openl3.astype(np.float32), timestamp.astype(np.float64).ravel()
+    if embedding.size % max(len(times), 1) == 0:
+        embedding = embedding.reshape(len(times), -1)
+    if len(embedding) != len(times):
+        raise InputError(f"{path} has {len(embedding)} embeddings, but {len(times)} times.")
+    return embedding, times

@@ -40,14 +40,12 @@ UNCERTAIN = "X"
 
 @dataclass(frozen=True)
 class Category:
-    """A coarse category, e.g. 1 and `engine`, and its fine tags.
-
-    They map key to name, e.g. `{"1": "small-sounding-engine", ..., "X": "engine-of-uncertain-size"}`.
-    """
+    """A coarse category, e.g. 1 and `engine`, and its fine tags."""
 
     number: int
     name: str
     fine: Mapping[str, str]
+    """Key to name, e.g. `{"1": "small-sounding-engine", ..., "X": "engine-of-uncertain-size"}`."""
 
     @property
     def column(self) -> str:
@@ -56,15 +54,21 @@ class Category:
 
     @property
     def fine_columns(self) -> list[str]:
-        """Columns of the complete fine tags, e.g. `1-1_small-sounding-engine`."""
-        return [self._fine_column(key) for key in self.fine if key != UNCERTAIN]
+        """Columns of the fine tags, except the uncertain one."""
+        return [self.fine_column(key) for key in self.fine if key != UNCERTAIN]
 
     @property
     def uncertain_column(self) -> str | None:
         """Column of the fine tag of uncertain kind, if the category has one."""
-        return self._fine_column(UNCERTAIN) if UNCERTAIN in self.fine else None
+        return self.fine_column(UNCERTAIN) if UNCERTAIN in self.fine else None
 
-    def _fine_column(self, key: str) -> str:
+    @property
+    def columns(self) -> list[str]:
+        """Columns of all its tags: the fine ones, then the uncertain one, then the coarse one."""
+        return [column for column in (*self.fine_columns, self.uncertain_column, self.column) if column]
+
+    def fine_column(self, key: str) -> str:
+        """Column of a fine tag, e.g. `1-1_small-sounding-engine`."""
         return f"{self.number}-{key}_{self.fine[key]}"
 
 
@@ -81,13 +85,8 @@ class Taxonomy:
 
     @property
     def columns(self) -> list[str]:
-        """Columns of all tags: per category the fine ones, then the uncertain one, then the coarse one."""
-        return [
-            column
-            for category in self.categories
-            for column in (*category.fine_columns, category.uncertain_column, category.column)
-            if column
-        ]
+        """Columns of all tags, category by category."""
+        return [column for category in self.categories for column in category.columns]
 
 
 def read_taxonomy(path: str | os.PathLike[str]) -> Taxonomy:
@@ -100,12 +99,11 @@ def read_taxonomy(path: str | os.PathLike[str]) -> Taxonomy:
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        return Taxonomy(
-            tuple(
-                Category(int(number), str(name), {str(key): str(tag) for key, tag in content["fine"][number].items()})
-                for number, name in content["coarse"].items()
-            )
-        )
+        categories = []
+        for number, name in content["coarse"].items():
+            fine = {str(key): str(tag) for key, tag in content["fine"][number].items()}
+            categories.append(Category(int(number), str(name), fine))
+        return Taxonomy(tuple(categories))
     except OSError as error:
         raise InputError(f"The taxonomy {path} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
@@ -113,12 +111,10 @@ def read_taxonomy(path: str | os.PathLike[str]) -> Taxonomy:
 
 
 def read_annotations(path: str | os.PathLike[str], taxonomy: Taxonomy) -> pd.DataFrame:
-    """Read the annotations.
+    """Read the annotations, one row per clip and annotator.
 
-    Returns
-    -------
-    A row per clip and annotator, with at least `split`, `sensor_id`, `audio_filename`, `annotator_id`, and the
-    presence of each tag of the taxonomy in a column named as the tag (int).
+    The table has at least `split`, `sensor_id`, `audio_filename`, `annotator_id`, and the presence of each tag of the
+    taxonomy, int, under the tag's name.
 
     Raises
     ------
@@ -128,7 +124,7 @@ def read_annotations(path: str | os.PathLike[str], taxonomy: Taxonomy) -> pd.Dat
     presence = {f"{column}_presence": column for column in taxonomy.columns}
     table = read_table(path, ["split", "sensor_id", "audio_filename", "annotator_id", *presence])
     values = table[list(presence)]
-    # One word turns its whole column into text; only its own row is wrong.
+    # A single word turns the whole column into text, but only its own row is wrong.
     wrong = ~np.isin(values.apply(pd.to_numeric, errors="coerce"), (-1, 0, 1))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
@@ -160,12 +156,10 @@ def ground_truth(annotations: pd.DataFrame, taxonomy: Taxonomy, split: str = "va
 def training_targets(
     annotations: pd.DataFrame, columns: list[str], split: str = "train", target_mode: TargetMode = "any"
 ) -> pd.DataFrame:
-    """Targets by minority vote: present if annotator 0 labels it so, or, for clips without, if any annotator does.
+    """Targets by minority vote: a tag is present if annotator 0, or without annotator 0 any annotator, labels it so.
 
     Parameters
     ----------
-    columns
-        The tags.
     target_mode
         `any`: as above; `verified`: only the clips that annotator 0 labelled.
 
@@ -176,7 +170,7 @@ def training_targets(
     Raises
     ------
     InputError
-        The split has no clips.
+        The split has no such clips.
     """
     rows = annotations[annotations["split"] == split]
     if rows.empty:
@@ -184,9 +178,8 @@ def training_targets(
     if target_mode == "verified":
         rows = rows[rows["annotator_id"] == 0]
         if rows.empty:
-            raise InputError(
-                f"No clip of the split {split!r} is verified (annotator_id 0), so target_mode: verified leaves none."
-            )
+            reason = f"No clip of the split {split!r} is verified (annotator_id 0)"
+            raise InputError(f"{reason}, so target_mode: verified leaves none.")
     votes = (rows.set_index("audio_filename")[columns] == 1).astype(int)
     targets = votes.groupby(level=0).max().sort_index()
     verified = votes[(rows["annotator_id"] == 0).to_numpy()].groupby(level=0).max()
@@ -208,12 +201,12 @@ def proximities(annotations: pd.DataFrame, clips: pd.Index, columns: list[str]) 
     One row per clip: `near`, `far`, or an empty string where neither has more votes than the other and than
     `notsure`. None if the annotations have no proximity at all.
     """
-    there = [column for column in columns if f"{column}_proximity" in annotations]
-    if not there:
+    present = [column for column in columns if f"{column}_proximity" in annotations]
+    if not present:
         return None
     rows = annotations[annotations["audio_filename"].isin(clips)].set_index("audio_filename")
     table = pd.DataFrame("", clips, columns)
-    for column in there:
+    for column in present:
         answers = rows.loc[rows[column] == 1, f"{column}_proximity"]
         votes = pd.DataFrame({word: (answers == word).groupby(level=0).sum() for word in ("near", "far", "notsure")})
         for word in ("near", "far"):
@@ -223,17 +216,10 @@ def proximities(annotations: pd.DataFrame, clips: pd.Index, columns: list[str]) 
 
 
 def apply_splits(annotations: pd.DataFrame, path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Replace the splits of the annotations by those of a file.
+    """Replace the splits of the annotations by those of a file, and drop the clips that it does not name.
 
-    Parameters
-    ----------
-    path
-        A CSV table with the columns `split` and `audio_filename`, or `split` and `sensor_id`; or a JSON
-        mapping of file names to splits.
-
-    Returns
-    -------
-    The annotations of the clips that the file names.
+    The file is a CSV table with the columns `split` and `audio_filename`, or `split` and `sensor_id`; or a JSON
+    mapping of file names to splits.
 
     Raises
     ------
@@ -252,7 +238,7 @@ def apply_splits(annotations: pd.DataFrame, path: str | os.PathLike[str]) -> pd.
 
 
 def _read_splits(path: Path) -> tuple[str, pd.Series]:
-    """The column that a split file refers to, and the split of each of its values."""
+    """Return the column that a split file refers to, and the split of each of its values."""
     if path.suffix.lower() == ".json":
         content = read_json(path)
         if not isinstance(content, dict):
@@ -270,10 +256,8 @@ def clip_context(annotations: pd.DataFrame, clips: pd.Index) -> tuple[NDArray[np
 
     Returns
     -------
-    place
-        Latitude and longitude in degrees, float64 `[n, 2]`.
-    time
-        One-hot week of the year, day of the week and hour, float32 `[n, 52 + 7 + 24]`.
+    Latitude and longitude in degrees, float64 `[n, 2]`; and one-hot week of the year, day of the week and hour,
+    float32 `[n, 52 + 7 + 24]`.
 
     Raises
     ------
@@ -288,13 +272,13 @@ def clip_context(annotations: pd.DataFrame, clips: pd.Index) -> tuple[NDArray[np
     rows = rows.apply(pd.to_numeric, errors="coerce")
     if (bad := rows.isna().any(axis=1)).any():
         raise InputError(f"{rows.index[bad][0]}: its place or time is not a number.")
-    # A year's last days are week 53.
+    # The last days of a year are week 53.
     first = rows.assign(week=rows["week"].clip(upper=52) - 1)
     hot = []
     for column, size in sizes.items():
         index = first[column].to_numpy(int)
-        if ((index < 0) | (index >= size)).any():
-            clip = rows.index[(index < 0) | (index >= size)][0]
+        if (wrong := (index < 0) | (index >= size)).any():
+            clip = rows.index[wrong][0]
             raise InputError(f"{clip}: {column} {rows.at[clip, column]:g} is out of range.")
         hot.append(np.eye(size, dtype=np.float32)[index])
     return rows[["latitude", "longitude"]].to_numpy(np.float64), np.concatenate(hot, axis=1)
@@ -316,7 +300,7 @@ def find_clips(root: str | os.PathLike[str], names: list[str]) -> dict[str, Path
         All are missing.
     """
     found = {path.name: path for path in Path(root).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES}
-    clips = {name: found[name] for name in sorted(set(names)) if name in found}
+    clips = {name: found[name] for name in sorted(set(names) & found.keys())}
     if not clips:
         raise InputError(f"Not one annotated clip is below {root}; unpack the audio there.")
     for name in sorted(set(names) - clips.keys()):
@@ -325,5 +309,5 @@ def find_clips(root: str | os.PathLike[str], names: list[str]) -> dict[str, Path
 
 
 def sensor_ids(annotations: pd.DataFrame, names: pd.Index) -> NDArray[np.int64]:
-    """The sensor of each clip, int64 `[n]`."""
+    """Sensor of each clip, int64 `[n]`."""
     return annotations.drop_duplicates("audio_filename").set_index("audio_filename")["sensor_id"].loc[names].to_numpy()

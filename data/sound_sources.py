@@ -1,7 +1,7 @@
 """Synthetic urban sound sources: a simple physical model for each coarse category of SONYC-UST.
 
 Each source is a function of a generator, a number of samples and a rate in Hz, and returns float32 `[n]` of unit
-peak. They are caricatures with natural variation, distinct enough to be classified, with a little overlap.
+peak. They are caricatures that vary as natural sounds do: distinct enough to be classified, with a little overlap.
 """
 
 from __future__ import annotations
@@ -38,7 +38,12 @@ def engine(rng: np.random.Generator, n: int, rate: int) -> NDArray[np.float32]:
 
 def machinery_impact(rng: np.random.Generator, n: int, rate: int) -> NDArray[np.float32]:
     """A jackhammer or rock drill: ten to thirty strikes per second on something that rings."""
-    strikes = _pulses(rng, n, rate, rng.uniform(9, 28), jitter=0.03)
+    interval = rate / rng.uniform(9, 28)
+    places = np.arange(0, n, interval)
+    places = np.clip(places + rng.normal(0, 0.03 * interval, len(places)), 0, n - 1).astype(int)
+    pulses = np.zeros(n)
+    pulses[places] = rng.uniform(0.7, 1, len(places))
+    strikes = lfilter([1.0], [1.0, -np.exp(-1 / (0.008 * rate))], pulses)
     noise = _ring(strikes * rng.normal(size=n), rate, rng.uniform(900, 2500), 0.012)
     return _peak(noise + 0.5 * _ring(strikes, rate, rng.uniform(120, 300), 0.02))
 
@@ -150,15 +155,6 @@ def _harmonics(frequency: NDArray[Any], rate: int, gains: NDArray[Any]) -> NDArr
         total += gain
         total *= fundamental
     return total.imag
-
-
-def _pulses(rng: np.random.Generator, n: int, rate: int, per_second: float, jitter: float) -> NDArray[np.float64]:
-    interval = rate / per_second
-    places = np.arange(0, n, interval)
-    places = np.clip(places + rng.normal(0, jitter * interval, len(places)), 0, n - 1).astype(int)
-    pulses = np.zeros(n)
-    pulses[places] = rng.uniform(0.7, 1, len(places))
-    return lfilter([1.0], [1.0, -np.exp(-1 / (0.008 * rate))], pulses)
 
 
 def _ring(strikes: NDArray[Any], rate: int, frequency: float, decay: float) -> NDArray[np.float64]:

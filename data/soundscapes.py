@@ -1,10 +1,10 @@
-"""A small synthetic street, to run the chain without recordings; results on it say nothing about real streets.
+"""A small synthetic street, to run the chain without recordings; its results tell nothing about real streets.
 
 `upstream/`    unlabelled recordings of a few sensors over several days, with `recordings.csv`
 `sonyc_ust/`   annotated clips of other sensors, in the form of SONYC-UST: three volunteers per training clip, who
                do not quite agree, and verified validation clips
 
-Every file has a random generator of its own, so that an interrupted synthesis makes only the missing files.
+Every file has its own random generator, so that an interrupted synthesis resumes with the missing files.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _TAXONOMY = {
 
 @dataclass(frozen=True)
 class Event:
-    """A source in a clip: its coarse category, the key of its fine tag, and whether it is near."""
+    """A source in a clip: coarse category, key of the fine tag, and whether it is near."""
 
     category: str
     fine: str
@@ -61,7 +61,7 @@ class Event:
 
 
 def synthesize_street(folder: Path, street: StreetSettings, random_state: int) -> None:
-    """Synthesise the street into `folder`; existing files are kept."""
+    """Synthesise the street into `folder`; existing audio files are kept."""
     _write_upstream(folder / UPSTREAM, street, random_state)
     _write_sonyc_ust(folder / SONYC_UST, street, random_state)
 
@@ -83,7 +83,8 @@ def soundscape(events: list[Event], seconds: float, rng: np.random.Generator) ->
 
 def _write_upstream(folder: Path, street: StreetSettings, random_state: int) -> None:
     rows = []
-    for sensor in (f"street-{index:02d}" for index in range(street.sensors)):
+    for number in range(street.sensors):
+        sensor = f"street-{number:02d}"
         for index in range(street.recordings):
             rng = _rng(random_state, "upstream", sensor, index)
             # Spread over a week, at random hours.
@@ -115,7 +116,12 @@ def _write_sonyc_ust(folder: Path, street: StreetSettings, random_state: int) ->
             name = f"{sensor}_{index:06d}.wav"
             _write_clip(folder / "audio" / name, events, street.clip_s, rng)
             where = _place(split, sensor, name, rng)
-            rows += [where | row for row in _annotate(split, events, taxonomy, rng)]
+            # Three volunteers label a training clip, the team and its agreement (0) a validation clip.
+            labels = {-1: events, -2: events, 0: events}
+            if split == "train":
+                volunteers = rng.choice(np.arange(1, 200), 3, replace=False)
+                labels = {int(volunteer): _volunteer(events, rng) for volunteer in volunteers}
+            rows += [where | _row(annotator, labelled, taxonomy) for annotator, labelled in labels.items()]
     with atomic_path(folder / ANNOTATIONS) as temporary:
         pd.DataFrame(rows)[_columns(taxonomy)].to_csv(temporary, index=False)
 
@@ -158,31 +164,14 @@ def _write_clip(path: Path, events: list[Event], seconds: float, rng: np.random.
 
 def _place(split: str, sensor: int, name: str, rng: np.random.Generator) -> dict[str, object]:
     block = sensor % 10
-    return {
-        "split": split,
-        "sensor_id": sensor,
-        "audio_filename": name,
-        "borough": 1,
-        "block": 500 + block,
-        "latitude": 40.7 + block / 100,
-        "longitude": -74.0 + block / 100,
-        "year": 2019,
-        "week": int(rng.integers(1, 53)),
-        "day": int(rng.integers(0, 7)),
-        "hour": int(rng.integers(0, 24)),
-    }
-
-
-def _annotate(split: str, events: list[Event], taxonomy: Taxonomy, rng: np.random.Generator) -> list[dict[str, object]]:
-    """Rows of three volunteers for a training clip, of the team and its agreement (0) for a validation clip."""
-    if split == "train":
-        volunteers = rng.choice(np.arange(1, 200), 3, replace=False)
-        return [_row(int(volunteer), _volunteer(events, rng), taxonomy) for volunteer in volunteers]
-    return [_row(annotator, events, taxonomy) for annotator in (-1, -2, 0)]
+    place = {"borough": 1, "block": 500 + block, "latitude": 40.7 + block / 100, "longitude": -74.0 + block / 100}
+    week, day, hour = rng.integers(1, 53), rng.integers(0, 7), rng.integers(0, 24)
+    time = {"year": 2019, "week": int(week), "day": int(day), "hour": int(hour)}
+    return {"split": split, "sensor_id": sensor, "audio_filename": name, **place, **time}
 
 
 def _volunteer(events: list[Event], rng: np.random.Generator) -> list[Event]:
-    """What a volunteer labels: misses some events, and reports some that are absent."""
+    """Labels of a volunteer, who misses some events and reports some that are absent."""
     hits = [event for event in events if rng.random() < _HIT]
     false_alarms = [category for category in _TAXONOMY if rng.random() < _FALSE_ALARM]
     known = {event.category for event in hits}
@@ -194,13 +183,10 @@ def _row(annotator: int, events: list[Event], taxonomy: Taxonomy) -> dict[str, o
     by_category = {event.category: event for event in events}
     for category in taxonomy.categories:
         event = by_category.get(category.name)
-        present = {category.column}
-        if event:
-            present |= {f"{category.number}-{event.fine}_{category.fine[event.fine]}"}
-        for column in filter(None, (*category.fine_columns, category.uncertain_column, category.column)):
-            here = event is not None and column in present
-            row[f"{column}_presence"] = int(here)
-            row[f"{column}_proximity"] = ("near" if event.near else "far") if here and event else -1
+        present = (category.column, category.fine_column(event.fine)) if event else ()
+        for column in category.columns:
+            row[f"{column}_presence"] = int(column in present)
+            row[f"{column}_proximity"] = ("near" if event.near else "far") if event and column in present else -1
     return row
 
 

@@ -1,4 +1,4 @@
-"""Levels that a sound level meter measured beside a sensor: one series per sensor, at any interval.
+"""Levels measured by a sound level meter beside a sensor: one series per sensor, at any interval.
 
 A CSV file has the columns `timestamp` (Unix seconds, or ISO 8601, UTC by default) and `spl` (dBA). An HDF5 file has
 datasets of these names, or `spl_timestamp` and `spl_vector` as the authors' index files.
@@ -20,7 +20,7 @@ from l3embedding.utils.errors import InputError
 logger = logging.getLogger(__name__)
 
 _GAP = 1.5
-"""A value is valid for so many intervals of its series; what is later is in a gap."""
+"""Number of intervals of its series for which a value is valid; after that there is a gap."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,11 @@ class SplSeries:
         return float(np.median(np.diff(self.timestamp))) if len(self.timestamp) > 1 else 1.0
 
     def levels(self, times: NDArray[np.float64], length_s: float) -> NDArray[np.float32]:
-        """Average the values within each stretch of time, as the authors average four per hop.
-
-        Parameters
-        ----------
-        times
-            Beginnings of the stretches, Unix seconds, float64 `[m]`.
-        length_s
-            Their length, s.
+        """Average the values within each interval of `length_s` from `times`, as the authors average four per hop.
 
         Returns
         -------
-        float32 `[m]`, dBA rounded to 0.01; NaN where the series has a gap. A series coarser than a stretch gives
+        float32 `[m]`, dBA rounded to 0.01; NaN where the series has a gap. A series coarser than an interval gives
         the value that is valid at its beginning.
         """
         first = np.searchsorted(self.timestamp, times, side="left")
@@ -64,13 +57,7 @@ class SplSeries:
 
 
 def find_series(root: Path, sensor: str) -> Path:
-    """Find the file of a sensor's series.
-
-    Raises
-    ------
-    InputError
-        There is none.
-    """
+    """Find the file of a sensor's series; an `InputError` if there is none."""
     for suffix in (".csv", ".h5", ".hdf5"):
         if (path := root / f"{sensor}{suffix}").is_file():
             return path
@@ -95,7 +82,7 @@ def read_series(path: Path) -> SplSeries:
         raise InputError(f"{path} has {len(timestamp)} times, but {len(level)} levels.")
     finite = np.isfinite(timestamp) & np.isfinite(level)
     if n := int((~finite).sum()):
-        logger.warning("%s: %d values are not numbers, and are left out", path, n)
+        logger.warning("%s: %d values are not numbers and are left out", path, n)
     timestamp, level = timestamp[finite], level[finite]
     if not len(timestamp):
         raise InputError(f"{path} holds no level.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from l3embedding.utils.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 def read_table(path: str | os.PathLike[str], columns: Iterable[str], **options: Any) -> pd.DataFrame:
@@ -33,13 +36,40 @@ def read_table(path: str | os.PathLike[str], columns: Iterable[str], **options: 
     return table
 
 
-def read_columns(path: Path, *alternatives: tuple[str, ...]) -> list[NDArray[Any]]:
-    """Read columns of an HDF5 file: datasets, or fields of compound datasets.
+def read_clip_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Read the CSV table of a data set with fixed folds: one row per clip, sorted by file name.
 
-    Parameters
-    ----------
-    *alternatives
-        Names of the columns; the first alternative of which all are there is read.
+    The columns map a name in the file to one in the result. The result has at least `filename`, `fold` (a whole
+    number) and `category` (the name of the clip's class). An `InputError` names the row that lacks a value, has no
+    fold or repeats a clip.
+    """
+    table = read_table(path, columns)[list(columns)].rename(columns=dict(columns))
+    folds = pd.to_numeric(table["fold"], errors="coerce")
+    for bad, reason in (
+        (folds.isna() | (folds % 1 != 0), "has no whole number as its fold"),
+        (table.isna().any(axis=1), "lacks a value"),
+        (table["filename"].duplicated(), "names a clip that an earlier row names"),
+    ):
+        if bad.any():
+            raise InputError(f"{path}: row {int(bad.argmax()) + 2} {reason}: {table[bad].iloc[0].to_dict()}.")
+    return table.assign(fold=folds.astype(int)).sort_values("filename", ignore_index=True)
+
+
+def keep_present(table: pd.DataFrame, source: Path, folder: Path) -> pd.DataFrame:
+    """Keep the clips whose `path` is a file; warn of the others, or raise an `InputError` if all are missing.
+
+    `source` and `folder` are for the messages.
+    """
+    present = table["path"].map(Path.is_file)
+    if not present.any():
+        raise InputError(f"Not one clip that {source} lists is in {folder}.")
+    for clip in table["filename"][~present]:
+        logger.warning("skipped: %s lists %s, which is not in %s", source, clip, folder)
+    return table[present].reset_index(drop=True)
+
+
+def read_columns(path: Path, *alternatives: tuple[str, ...]) -> list[NDArray[Any]]:
+    """Read columns of an HDF5 file, datasets or fields of compound datasets, by the first alternative that it has.
 
     Raises
     ------

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from l3embedding.data.clip_tables import keep_present, read_clip_table
+from l3embedding.data.tables import keep_present, read_clip_table
 
 TABLE = "metadata/UrbanSound8K.csv"
 
 
 def read_urbansound8k(root: str | os.PathLike[str]) -> pd.DataFrame:
-    """List the clips whose audio is there, as `l3embedding.data.clip_tables` describes.
+    """List the clips whose audio is present: `filename`, `path`, `fold` and `category`, sorted by file name.
 
     Raises
     ------
     InputError
-        The table is missing, malformed or lacks a column, or no audio is there.
+        The table is missing, malformed or lacks a column, or all audio is missing.
     """
     path, audio = Path(root) / TABLE, Path(root) / "audio"
     table = read_clip_table(path, {"slice_file_name": "filename", "fold": "fold", "class": "category"})

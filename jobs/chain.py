@@ -210,8 +210,8 @@ def _label(node: _Node, sweep: Sweep) -> str:
         others = {_text(value_of(each, axis)) for each in sweep.experiments} - values
         if len(values) == 1 and others:
             value = values.pop()
-            word = _UNSAFE.sub("_", value)
-            is_unique = word not in {_UNSAFE.sub("_", other) for other in others}
+            word = _word(value)
+            is_unique = word not in map(_word, others)
             swept.append(f"{axis}={word}" if is_unique else f"{axis}={word}~{_hash(value)[:6]}")
     return " ".join(filter(None, (_own_label(node.stage, node.wanted), ",".join(swept))))
 
@@ -230,6 +230,11 @@ def _axes_reaching(node: _Node, sweep: Sweep) -> list[str]:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _word(text: str) -> str:
+    """A value as a part of a folder's name; of a path, its last part."""
+    return _UNSAFE.sub("_", text.rstrip("/").rpartition("/")[2])
 
 
 def _text(value: Any) -> str:

@@ -84,7 +84,9 @@ def read_experiment(path: str | os.PathLike[str], overrides: Sequence[str] = ())
     axes = tuple(name for name, value in values.items() if _is_sweep(name, value))
     if empty := [axis for axis in axes if not values[axis]]:
         raise InputError(f"{where}: the sweep over {empty[0]} is empty.")
-    combinations = itertools.product(*(dict.fromkeys(map(_hashable, values[axis])) for axis in axes))
+    # As tuples, values that are lists can be compared: a value that is given twice is one experiment.
+    choices = ([tuple(each) if isinstance(each, list) else each for each in values[axis]] for axis in axes)
+    combinations = itertools.product(*map(dict.fromkeys, choices))
     each = (values | dict(zip(axes, combination, strict=True)) for combination in combinations)
     return Sweep(axes, tuple(_validate(_interpolate(combined, where), where) for combined in each))
 
@@ -124,10 +126,6 @@ def _is_sweep(name: str, value: Any) -> bool:
     if not takes_list(field_of(name)):
         return True
     return bool(value) and all(isinstance(each, list) for each in value)
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:

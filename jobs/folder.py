@@ -50,7 +50,7 @@ LOCK_PATIENCE_S = 5.0
 """How long to wait for another writer: a run that was just killed may take a moment to end."""
 _LOG_WAITING_S = 60.0
 _FORMAT = 2
-"""Version of the stages' output formats; output of another version is made again."""
+"""Version of the stages' output formats; output of another version is replaced."""
 
 
 Item = TypeVar("Item")
@@ -403,7 +403,8 @@ def fingerprint(path: Path, besides: Path | None = None) -> str:
     if path.is_dir() and (stages := stage_folders(path)):
         done = [folder / DONE for folder in stages if folder != besides and (folder / DONE).is_file()]
         return _hash(read_json(file)["signature"] for file in done)
-    return _hash(_describe(file, path) for file in _files(path, besides))
+    described = ((os.path.relpath(file, path), file.stat()) for file in _files(path, besides))
+    return _hash(f"{name} {status.st_size} {status.st_mtime_ns}" for name, status in described)
 
 
 def _files(path: Path, besides: Path | None) -> Iterator[Path]:
@@ -414,11 +415,6 @@ def _files(path: Path, besides: Path | None) -> Iterator[Path]:
         # An output folder within the input is no part of it.
         names[:] = sorted(name for name in names if Path(folder, name) != besides)
         yield from (Path(folder, name) for name in sorted(files))
-
-
-def _describe(file: Path, root: Path) -> str:
-    status = file.stat()
-    return f"{os.path.relpath(file, root)} {status.st_size} {status.st_mtime_ns}"
 
 
 def _hash(lines: Iterator[str]) -> str:

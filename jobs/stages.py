@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from l3embedding.data.datasets import DATASETS
+from l3embedding.jobs.experiment import value_of
 from l3embedding.settings import REPRESENTATIONS, Experiment, Representation, Settings, decides, groups, kind_of
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "scripts"
@@ -74,8 +75,8 @@ class Input:
         The program's flag is `--name`, with dashes.
     help
         What it holds.
-    source
-        Where it comes from, given what the task is wanted for.
+    output
+        Where it comes from, given what the task is wanted for; by default the path that the setting names.
     required
         Whether the program needs it.
     setting
@@ -84,9 +85,13 @@ class Input:
 
     name: str
     help: str
-    source: Callable[[Wanted], Source]
+    output: Callable[[Wanted], Source] | None = None
     required: bool = True
     setting: str = ""
+
+    def source(self, wanted: Wanted) -> Source:
+        """Where it comes from for a task."""
+        return self.output(wanted) if self.output else value_of(wanted.experiment, self.setting)
 
 
 @dataclass(frozen=True)
@@ -274,13 +279,7 @@ _STAGES = (
                 _recordings,
                 setting="recordings.root",
             ),
-            Input(
-                "spl_root",
-                "measured levels: SENSOR.csv or SENSOR.h5",
-                lambda wanted: wanted.experiment.recordings.levels,
-                required=False,
-                setting="recordings.levels",
-            ),
+            Input("spl_root", "measured levels: SENSOR.csv or SENSOR.h5", required=False, setting="recordings.levels"),
         ),
         settings=("recordings", "teacher", "random_state"),
         ignores=frozenset({"recordings.time_zone"}),
@@ -313,7 +312,6 @@ _STAGES = (
             Input(
                 "continue_from",
                 "folder of an earlier 03, whose training is continued here",
-                lambda wanted: wanted.experiment.distillation.continue_from,
                 required=False,
                 setting="distillation.continue_from",
             ),
@@ -362,7 +360,6 @@ _STAGES = (
             Input(
                 "split_path",
                 "CSV or JSON that replaces the splits of the annotations",
-                lambda wanted: wanted.experiment.dataset.split_path,
                 required=False,
                 setting="dataset.split_path",
             ),

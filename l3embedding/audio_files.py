@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = ".npz"
 _HEADER_THREADS = 16
-"""More than there are cores, since reading headers is waiting, above all for a file server."""
+"""More than there are cores: reading headers is mostly waiting, above all for a file server."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,10 @@ def get_output_path(
 
     Parameters
     ----------
-    filepath
-        The audio file.
     suffix
-        Ending of the output. One that begins with a dot replaces the file's own; others are added after an underscore.
+        Ending of the output: one that begins with a dot replaces the file's own, any other follows an underscore.
     output_dir
-        The folder; that of the file by default.
+        The folder; the file's own by default.
     """
     stem = os.path.splitext(os.path.basename(filepath))[0]
     folder = os.path.dirname(filepath) if output_dir is None else os.fspath(output_dir)
@@ -62,7 +60,7 @@ def get_output_path(
 
 
 def list_jobs(inputs: Sequence[str | os.PathLike[str]], output_dir: Path | None, suffix: str | None) -> list[Job]:
-    """List the audio files among and below `inputs`, with their outputs; an output folder repeats the inputs' folders.
+    """List the audio files among and below `inputs`, with their outputs; an output folder repeats their subfolders.
 
     Raises
     ------
@@ -98,8 +96,6 @@ def embed_files(
     ----------
     jobs
         From `list_jobs`.
-    model
-        Embedding model.
     hop_size, center
         As for `l3embedding.get_embedding`.
     overwrite
@@ -147,7 +143,7 @@ def process_file(
     verbose: object = None,
     **which: Any,
 ) -> Path | list[Path]:
-    """Embed a file, or several, and save the results beside them, or in a folder.
+    """Embed a file, or several, and save the results beside them, or in a folder; returns the output's path.
 
     Parameters
     ----------
@@ -157,23 +153,16 @@ def process_file(
         Folder of the `.npz` file; the audio's by default.
     suffix
         Added to the file's name after an underscore.
-    model
-        As for `l3embedding.get_embedding`.
-    hop_size, center, verbose, **which
+    model, hop_size, center, verbose, **which
         As for `l3embedding.get_embedding`.
     overwrite
         Whether to embed a file again whose output exists.
-
-    Returns
-    -------
-    Path of the output.
 
     Raises
     ------
     InputError
         A file cannot be read.
     """
-    several = not isinstance(filepath, (str, os.PathLike))
     paths = [filepath] if isinstance(filepath, (str, os.PathLike)) else filepath
     jobs = list_jobs(paths, None if output_dir is None else Path(output_dir), suffix)
     todo = [job for job in jobs if overwrite or not job.output.is_file()]
@@ -183,7 +172,7 @@ def process_file(
         for job, (samples, rate) in zip(todo, audio, strict=True):
             embedded = get_embedding(samples, rate, model, hop_size=hop_size, center=center, verbose=verbose)
             write_embedding(job.output, *embedded)
-    return [job.output for job in jobs] if several else jobs[0].output
+    return [job.output for job in jobs] if paths is filepath else jobs[0].output
 
 
 def _is_audio(path: Path) -> bool:
@@ -198,7 +187,7 @@ def _frames(job: Job, model: EmbeddingModel, hop_size: float, center: bool) -> N
 
 
 def _duration_s(path: Path) -> float:
-    """Length of a file by its header; 0 if it has none, which is reported when the file is read."""
+    """Length of a file by its header; 0 if it has none: the error is reported when the file is read."""
     try:
         return float(soundfile.info(str(path)).duration)
     except (soundfile.LibsndfileError, OSError):

@@ -42,7 +42,7 @@ def load_embedding_model(
     sparsity: float | None = None,
 ) -> EmbeddingModel:
     """Load a model: sea of 64, 128, 256 or 512 dimensions; sparse, ft or kd, of five sparsities."""
-    return embedding.load_model(**_which(None, model_type, emb_dim, retrain_type, sparsity))
+    return embedding.load_model(model_type=model_type, emb_dim=emb_dim, retrain_type=retrain_type, sparsity=sparsity)
 
 
 def get_embedding(
@@ -58,8 +58,9 @@ def get_embedding(
     verbose: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Embed a recording; see `l3embedding.get_embedding`."""
-    which = _which(model, model_type, emb_dim, retrain_type, sparsity)
-    return embedding.get_embedding(audio, sr, model, hop_size=hop_size, center=center, verbose=verbose, **which)
+    options: dict[str, Any] = {"hop_size": hop_size, "center": center, "verbose": verbose}
+    options |= {"model_type": model_type, "emb_dim": emb_dim, "retrain_type": retrain_type, "sparsity": sparsity}
+    return embedding.get_embedding(audio, sr, model, **options)
 
 
 def process_file(
@@ -76,22 +77,12 @@ def process_file(
     verbose: bool = True,
 ) -> None:
     """Embed a file into an `.npz` file, which is overwritten; see `l3embedding.process_file`."""
-    which = _which(model, model_type, emb_dim, retrain_type, sparsity)
-    audio_files.process_file(
-        filepath, output_dir, suffix, model, hop_size=hop_size, center=center, verbose=verbose, **which
-    )
+    options: dict[str, Any] = {"hop_size": hop_size, "center": center, "verbose": verbose}
+    options |= {"model_type": model_type, "emb_dim": emb_dim, "retrain_type": retrain_type, "sparsity": sparsity}
+    audio_files.process_file(filepath, output_dir, suffix, model, **options)
 
 
 class models:
     """In edgel3 the module with this function."""
 
     load_embedding_model = staticmethod(load_embedding_model)
-
-
-def _which(
-    model: object, model_type: str | None, emb_dim: int | None, retrain_type: str | None, sparsity: float | None
-) -> dict[str, Any]:
-    """Arguments of `load_model`; none for a loaded model, where edgel3 ignores them too."""
-    if model is not None:
-        return {}
-    return {"model_type": model_type, "emb_dim": emb_dim, "retrain_type": retrain_type, "sparsity": sparsity}

@@ -1,6 +1,6 @@
 """Embeddings of audio: embed a recording by a model's name, its path, or a loaded model.
 
-Framing is that of openl3 and edgel3, see `l3embedding.data.audio.frame_audio`.
+Recordings are framed as in openl3 and edgel3, see `l3embedding.data.audio.frame_audio`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l3embedding.data.audio import check_audio, frame_audio, resample, to_mono
-from l3embedding.models.interface import EmbeddingModel, Teacher
+from l3embedding.models.interface import EmbeddingModel, PluggedTeacher, Teacher
 from l3embedding.models.loading import BEST_MODEL, INT8_MODEL, load_model
-from l3embedding.models.plugged import PluggedTeacher
 from l3embedding.utils.errors import AudioWarning, InputError
 
 __all__ = ["BEST_MODEL", "INT8_MODEL", "as_model", "cut", "embed_stream", "frame_times", "get_embedding", "load_model"]
@@ -49,7 +48,7 @@ def get_embedding(
     hop_size
         Hop between frames, s.
     center
-        Whether a frame's timestamp is its middle (half a frame of zeros is put in front) or its start.
+        Whether a frame's timestamp is its middle (half a frame of zeros is prepended) or its start.
     verbose
         0 or 1, as in openl3 and edgel3; nothing is printed.
     **which
@@ -118,17 +117,8 @@ def embed_stream(
 ) -> Iterator[tuple[Key, NDArray[np.float32]]]:
     """Embed the frames of many recordings in full batches, so that short ones do not cost a batch each.
 
-    Parameters
-    ----------
-    recordings
-        A key of the caller's choice and the frames float32 `[n, frame_length]` of each recording. They are read
-        lazily, only as many as fill a batch.
-    model
-        Embeds the frames.
-
-    Yields
-    ------
-    The keys in the same order, each with its embeddings float32 `[n, embedding_size]`.
+    A recording is a key of the caller's choice and frames float32 `[n, frame_length]`; they are read lazily, only as
+    many as fill a batch. Yields the keys in the same order, each with its embeddings float32 `[n, embedding_size]`.
     """
     waiting: deque[tuple[Key, int]] = deque()
     batch: list[NDArray[np.float32]] = []

@@ -47,8 +47,7 @@ class HearModel(_Base):
     def __init__(self, model: EmbeddingModel) -> None:
         super().__init__()
         self.embedder = model
-        above = [rate for rate in SAMPLE_RATES if rate >= model.sample_rate]
-        self.sample_rate = above[0] if above else SAMPLE_RATES[-1]
+        self.sample_rate = next((rate for rate in SAMPLE_RATES if rate >= model.sample_rate), SAMPLE_RATES[-1])
         self.scene_embedding_size = self.timestamp_embedding_size = model.embedding_size
 
 

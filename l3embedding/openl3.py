@@ -43,16 +43,14 @@ def load_audio_embedding_model(
     input_repr: str | None, content_type: str, embedding_size: int, frontend: Convention = "kapre"
 ) -> EmbeddingModel:
     """Load a model: linear, mel128 or mel256; music or env; 6144 or 512; kapre or librosa."""
-    input_repr = _input_repr(input_repr, frontend)
-    return embedding.load_model(None, input_repr, content_type, embedding_size, frontend)
+    return embedding.load_model(None, _input_repr(input_repr, frontend), content_type, embedding_size, frontend)
 
 
 def load_audio_embedding_model_from_path(
     model_path: str | os.PathLike[str], input_repr: str | None, embedding_size: int, frontend: Convention = "kapre"
 ) -> EmbeddingModel:
     """Load a model from a file of weights."""
-    input_repr = _input_repr(input_repr, frontend)
-    return embedding.load_model(model_path, input_repr, embedding_size=embedding_size, frontend=frontend)
+    return embedding.load_model(model_path, _input_repr(input_repr, frontend), None, embedding_size, frontend)
 
 
 def get_audio_embedding(
@@ -90,17 +88,8 @@ def process_audio_file(
 ) -> None:
     """Embed a file, or a list of them, into `.npz` files; see `l3embedding.process_file`."""
     which = _which(model, input_repr, content_type, embedding_size, batch_size, frontend)
-    audio_files.process_file(
-        filepath,
-        output_dir,
-        suffix,
-        model,
-        hop_size=hop_size,
-        center=center,
-        overwrite=overwrite,
-        verbose=verbose,
-        **which,
-    )
+    options: dict[str, Any] = {"hop_size": hop_size, "center": center, "overwrite": overwrite, "verbose": verbose}
+    audio_files.process_file(filepath, output_dir, suffix, model, **options, **which)
 
 
 class models:
@@ -122,13 +111,8 @@ def _which(
     """Arguments of `load_model`; none for a loaded model, where openl3 ignores them too."""
     if model is not None:
         return {}
-    return {
-        "input_repr": _input_repr(input_repr, frontend),
-        "content_type": content_type,
-        "embedding_size": embedding_size,
-        "batch_size": batch_size,
-        "frontend": frontend,
-    }
+    which = {"content_type": content_type, "embedding_size": embedding_size, "batch_size": batch_size}
+    return {**which, "input_repr": _input_repr(input_repr, frontend), "frontend": frontend}
 
 
 def _input_repr(input_repr: str | None, frontend: Convention) -> str:

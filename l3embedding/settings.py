@@ -8,7 +8,7 @@ tables, columns of the report and the argument that the algorithms take:
     --student.dim 64 --head relu               on that of a stage's program
     build_student(StudentSettings(dim=64), ...)
 
-A field says what it does to a result:
+Each field declares what it does to a result:
 
 `decides`   it decides the result, and is part of the signature of every stage that reads its group
 `how`       it decides only how the result is computed: not signed, so a change repeats nothing
@@ -307,7 +307,7 @@ class ClassifierSettings(Settings):
     )
     label_mode: Literal["coarse", "fine"] = decides("coarse", "Tags to learn")
     target_mode: Literal["any", "verified"] = decides(
-        "any", "Training labels: present if any annotator says so, or verified clips only"
+        "any", "Training labels: present if any annotator labels it so, or verified clips only"
     )
     num_hidden_layers: NonNegativeInt = decides(2, "Hidden layers")
     hidden_layer_size: PositiveInt = decides(128, "Units per hidden layer")
@@ -533,7 +533,7 @@ _RULES: list[Rule] = []
 
 
 def rule(function: Rule) -> Rule:
-    """Mark a rule between groups; the names of its parameters say which."""
+    """Mark a rule between groups; the names of its parameters are the groups."""
     _RULES.append(function)
     return function
 

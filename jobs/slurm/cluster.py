@@ -1,4 +1,4 @@
-"""Slurm's commands, as functions: submit, look, cancel.
+"""Slurm's commands, as functions: submit, query, cancel.
 
 Each look at the queue is one command for all jobs, whatever their number, and tolerates that the
 accounting database is away.
@@ -33,22 +33,22 @@ LIVE = frozenset(
 
 @dataclass(frozen=True)
 class JobRow:
-    """One job, or one task of an array, as Slurm tells it.
+    """One job, or one task of an array, as Slurm reports it.
 
     Attributes
     ----------
     job_id
         Of the job; for a task, that of its array.
     state
-        Slurm's word, e.g. `PENDING`.
+        Such as `PENDING`.
     elapsed
-        Slurm's, e.g. `1-02:03:04`.
+        Such as `1-02:03:04`.
     reason
         Why it waits.
     comment
-        Ours, which makes a job recognisable.
+        The key that the launcher gave it.
     index
-        Of a task in its array; None for a job that is none, or for several tasks that wait.
+        Of a task in its array; None outside of arrays, and for several waiting tasks.
     """
 
     job_id: str
@@ -60,12 +60,12 @@ class JobRow:
 
     @property
     def is_live(self) -> bool:
-        """Whether it runs, or waits with a chance to run."""
+        """Whether it runs, or waits and can still run."""
         return self.state in LIVE and self.reason != "DependencyNeverSatisfied"
 
     @property
     def has_failed(self) -> bool:
-        """Whether it ended otherwise than well, or never will run."""
+        """Whether it ended unsuccessfully, or can never run."""
         return not self.is_live and self.state != "COMPLETED"
 
 
@@ -74,7 +74,7 @@ class SubmissionFailed(InputError):
 
 
 def require_slurm() -> None:
-    """See that there is a Slurm to talk to.
+    """Check that Slurm is available.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def require_slurm() -> None:
         There is no sbatch.
     """
     if shutil.which("sbatch") is None:
-        raise InputError("There is no sbatch here. Run this on a login node of a Slurm cluster, or --executor local.")
+        raise InputError("sbatch was not found. Run this on a login node of a Slurm cluster, or with --executor local.")
 
 
 def sbatch_command(script: Path, options: Sequence[str], dependencies: Sequence[str]) -> list[str]:
@@ -101,7 +101,7 @@ def check(script: Path, options: Sequence[str]) -> None:
     """
     tested = _with_site([*sbatch_command(script, [*options, "--test-only"], ())])
     if tested.returncode:
-        raise SubmissionFailed(f"sbatch refuses {script}: {_said(tested)}")
+        raise SubmissionFailed(f"sbatch refuses {script}: {_message(tested)}")
 
 
 def submit(script: Path, options: Sequence[str], dependencies: Sequence[str], key: str) -> str:
@@ -131,11 +131,11 @@ def submit(script: Path, options: Sequence[str], dependencies: Sequence[str], ke
             return submitted.stdout.strip().splitlines()[-1].partition(";")[0]
         if not _TRANSIENT.search(submitted.stderr):
             break
-        logger.warning("sbatch: %s; trying again", _said(submitted))
+        logger.warning("sbatch: %s; trying again", _message(submitted))
         time.sleep(2**attempt)
         if (accepted := find(key)) is not None:
             return accepted
-    raise SubmissionFailed(f"sbatch refuses {script}: {_said(submitted)}")
+    raise SubmissionFailed(f"sbatch refuses {script}: {_message(submitted)}")
 
 
 def find(key: str) -> str | None:
@@ -154,10 +154,14 @@ def queue() -> list[JobRow]:
     for attempt in range(_ATTEMPTS):
         asked = _run(["squeue", "--me", "--states=all", "--array", "--noheader", "--format=%F|%K|%T|%M|%r|%k"])
         if asked.returncode == 0:
-            return [_row(line) for line in asked.stdout.splitlines() if line.count("|") >= 5]
-        logger.warning("squeue: %s; trying again", _said(asked))
+            rows = [line.split("|", 5) for line in asked.stdout.splitlines() if line.count("|") >= 5]
+            return [
+                JobRow(job_id, state, elapsed, why, key, _index(index))
+                for job_id, index, state, elapsed, why, key in rows
+            ]
+        logger.warning("squeue: %s; trying again", _message(asked))
         time.sleep(2**attempt)
-    raise InputError(f"The Slurm controller does not answer: {_said(asked)}.")
+    raise InputError(f"The Slurm controller does not answer: {_message(asked)}.")
 
 
 def by_comment(rows: Iterable[JobRow]) -> dict[str, list[JobRow]]:
@@ -169,7 +173,7 @@ def by_comment(rows: Iterable[JobRow]) -> dict[str, list[JobRow]]:
 
 
 def is_healthy(rows: Sequence[JobRow]) -> bool:
-    """Whether a job of these tasks waits or runs, and may still end well."""
+    """Whether a job of these tasks waits or runs, and can still succeed."""
     return any(row.is_live for row in rows) and not any(row.has_failed for row in rows)
 
 
@@ -200,12 +204,7 @@ def cancel(job_ids: Sequence[str]) -> None:
         return
     cancelled = _run(["scancel", *job_ids])
     if cancelled.returncode and "Invalid job id" not in cancelled.stderr:
-        raise InputError(f"scancel: {_said(cancelled)}")
-
-
-def _row(line: str) -> JobRow:
-    job_id, index, state, elapsed, reason, comment = line.split("|", 5)
-    return JobRow(job_id, state, elapsed, reason, comment, _index(index))
+        raise InputError(f"scancel: {_message(cancelled)}")
 
 
 def _index(text: str) -> int | None:
@@ -226,6 +225,6 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", f"{command[0]} timed out after {_COMMAND_S:.0f} s")
 
 
-def _said(ended: subprocess.CompletedProcess[str]) -> str:
+def _message(ended: subprocess.CompletedProcess[str]) -> str:
     lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in ended.stderr.strip().splitlines()]
     return "; ".join(lines) or f"exit status {ended.returncode}"

@@ -98,7 +98,7 @@ def describe(
     failed
         Names of the tasks before it that failed or were cancelled.
     """
-    logs = _existing_logs(submission) if submission else []
+    logs = task_logs(submission) if submission else []
     log = str(max(logs, key=lambda path: path.stat().st_mtime)) if logs else ""
     job_id = submission.slurm_id if submission else ""
     progress = ""
@@ -106,11 +106,14 @@ def describe(
         n_done = submission.num_tasks if folder_state == "done" else task.stage_folder.parts_done()
         progress = f"{n_done}/{submission.num_tasks}"
     if folder_state == "done":
-        return TaskStatus(
-            task.name, job_id, "done", progress, _clock(read_json(task.folder / DONE)["elapsed_s"]), "", log
-        )
+        seconds = round(read_json(task.folder / DONE)["elapsed_s"])
+        clock = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        return TaskStatus(task.name, job_id, "done", progress, clock, "", log)
     state, reason = _job_state(folder_state, submission, rows)
-    elapsed = max((row.elapsed for row in rows if row.state != "PENDING"), key=_sortable, default="")
+    # Slurm writes 1-02:03:04: of two times the longer text is the longer time.
+    elapsed = max(
+        (row.elapsed for row in rows if row.state != "PENDING"), key=lambda text: (len(text), text), default=""
+    )
     if state in ("failed", "cancelled"):
         parent = next((parent.name for parent in task.parents if parent.name in failed), None)
         if parent and not any(row.state in ("FAILED", "TIMEOUT", "OUT_OF_MEMORY") for row in rows):
@@ -133,7 +136,8 @@ def _job_state(folder_state: str, submission: Submission | None, rows: Sequence[
         return "failed", "DependencyNeverSatisfied"
     if ended_badly := sorted({row.state for row in rows if row.has_failed}):
         state = "cancelled" if ended_badly == ["CANCELLED"] else "failed"
-        return state, ", ".join(f"{_of(count[each], len(rows))}{each}" for each in ended_badly)
+        of = f" of {len(rows)} tasks " if len(rows) > 1 else ""
+        return state, ", ".join(f"{count[each]}{of}{each}" if of else each for each in ended_badly)
     running = sum(count[each] for each in ("RUNNING", "COMPLETING"))
     if running:
         return "running", f"{running} of {len(rows)} tasks" if len(rows) > 1 else ""
@@ -171,10 +175,6 @@ def last_error(folder: Path, logs: Sequence[Path], since: float) -> str:
 
 def task_logs(submission: Submission) -> list[Path]:
     """The logs that a submission has written, in the order of its tasks."""
-    return _existing_logs(submission)
-
-
-def _existing_logs(submission: Submission) -> list[Path]:
     names = [submission.log]
     if submission.num_tasks > 1:
         names = [submission.log.replace("@TASK@", str(index)) for index in range(submission.num_tasks)]
@@ -195,16 +195,3 @@ def _ask(submissions: Collection[Submission]) -> tuple[dict[str, list[JobRow]], 
             if same_job and (submission.index is None or row.index in (None, submission.index)):
                 rows.setdefault(submission.key, []).append(row)
     return rows, ""
-
-
-def _of(n: int, total: int) -> str:
-    return f"{n} of {total} tasks " if total > 1 else ""
-
-
-def _clock(seconds: float) -> str:
-    minutes, s = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{s:02}"
-
-
-def _sortable(elapsed: str) -> tuple[int, str]:
-    return len(elapsed), elapsed

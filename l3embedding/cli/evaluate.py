@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from l3embedding.cli.program import report_errors, start_logging
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import write_json
 
@@ -19,14 +17,17 @@ logger = logging.getLogger(__name__)
 def add_command(commands: Any) -> None:
     """Add `evaluate` to the parser of `sea`."""
     description = evaluate_files.__doc__
-    _add_arguments(commands.add_parser("evaluate", help="score predictions of SONYC-UST", description=description))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command by itself; returns the exit status."""
-    arguments = _add_arguments(argparse.ArgumentParser(description=evaluate_files.__doc__)).parse_args(argv)
-    start_logging()
-    return report_errors(lambda: evaluate_files(arguments))
+    parser = commands.add_parser("evaluate", help="score predictions of SONYC-UST", description=description)
+    parser.set_defaults(action=evaluate_files)
+    parser.add_argument("predictions", metavar="PREDICTIONS.csv", type=Path)
+    parser.add_argument("annotations", metavar="ANNOTATIONS.csv", type=Path)
+    parser.add_argument("taxonomy", metavar="TAXONOMY.yaml", type=Path)
+    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path)
+    parser.add_argument("--split", default="validate", help="the split to evaluate on (default: %(default)s)")
+    help_text = "95 %% confidence intervals from N resamplings of clips"
+    parser.add_argument("--bootstrap", metavar="N", type=int, default=0, help=help_text)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resamplings (default: %(default)s)")
+    parser.add_argument("--proximity", action="store_true", help="also evaluate near and far sources separately")
 
 
 def evaluate_files(arguments: argparse.Namespace) -> None:
@@ -83,22 +84,3 @@ def _cells(scores: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> di
 def _flat(scores: Mapping[str, Any]) -> dict[str, Any]:
     by_class = {f"AUPRC of {name}": value for name, value in scores["class_auprc"].items()}
     return {name: scores[name] for name in ("micro_auprc", "micro_f1", "macro_auprc", "lwlrap")} | by_class
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.set_defaults(action=evaluate_files)
-    parser.add_argument("predictions", metavar="PREDICTIONS.csv", type=Path)
-    parser.add_argument("annotations", metavar="ANNOTATIONS.csv", type=Path)
-    parser.add_argument("taxonomy", metavar="TAXONOMY.yaml", type=Path)
-    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path)
-    parser.add_argument("--split", default="validate", help="the split to evaluate on (default: %(default)s)")
-    parser.add_argument(
-        "--bootstrap", metavar="N", type=int, default=0, help="95 %% confidence intervals from N resamplings of clips"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the resamplings (default: %(default)s)")
-    parser.add_argument("--proximity", action="store_true", help="also evaluate near and far sources separately")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -56,13 +56,7 @@ def _groups() -> list[str]:
 
 
 def fetch_dataset(dataset: Dataset, root: Path, keep_archives: bool = False) -> None:
-    """Fetch a data set into the folder `root` and unpack it; files that exist already are kept.
-
-    Raises
-    ------
-    InputError
-        There is too little disk space, a file cannot be fetched or fails verification, or clips are missing.
-    """
+    """Fetch a data set into the folder `root`, unpack it, and count its clips; files that exist are kept."""
     with open(make_folder(root) / _LOCK, "a", encoding="utf-8") as lock:
         # If another process fetches the same, wait for it, and keep what it fetched.
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -101,6 +95,7 @@ def _is_complete(dataset: Dataset, root: Path) -> bool:
     """Whether a folder, perhaps fetched by other means, holds the whole data set."""
     from l3embedding.data.audio import AUDIO_SUFFIXES
 
+    # The count of files is quick, and rules most folders out before their tables are read.
     if sum(path.suffix in AUDIO_SUFFIXES for path in root.rglob("*")) < dataset.clips:
         return False
     try:
@@ -116,14 +111,8 @@ def _check_space(dataset: Dataset, todo: list[RemoteFile], root: Path, keep_arch
     download, unpacked = left * dataset.download_gb, left * dataset.unpacked_gb
     needed = unpacked + (download if keep_archives else dataset.download_gb / archives)
     free = shutil.disk_usage(root).free / 1e9
-    logger.info(
-        "%s: about %.1f GB to fetch, which needs about %.1f GB of the %.1f GB free in %s",
-        dataset.title,
-        download,
-        needed,
-        free,
-        root,
-    )
+    message = "%s: about %.1f GB to fetch, which needs about %.1f GB of the %.1f GB free in %s"
+    logger.info(message, dataset.title, download, needed, free, root)
     if free < needed:
         raise InputError(
             f"{root} has {free:.1f} GB free, but {dataset.title} needs {needed:.1f} GB. Choose another folder: --to."

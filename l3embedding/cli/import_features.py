@@ -17,16 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from l3embedding.cli.program import report_errors, start_logging
-from l3embedding.data.authors_files import read_features
-from l3embedding.data.shards import Frames, write_upstream_shard
+from l3embedding.data.shards import Frames, read_features, write_upstream_shard
 from l3embedding.data.spl_series import find_series, read_series
 from l3embedding.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 
-def import_sensor(features: Path, index: Path, output_dir: Path, hop_size: float) -> int:
-    """Write the shard of one sensor; returns how many frames it has. Frames without a level are left out."""
+def import_sensor(features: Path, index: Path, output_dir: Path, hop_size: float) -> None:
+    """Write the shard of one sensor, without the frames that have no level."""
     embedding, timestamp = read_features(features)
     sensor = features.stem
     levels = read_series(find_series(index, sensor)).levels(timestamp, hop_size)
@@ -34,7 +33,7 @@ def import_sensor(features: Path, index: Path, output_dir: Path, hop_size: float
     if not known.any():
         raise InputError(f"{features}: the levels of {sensor} cover none of its {len(timestamp)} frames.")
     if n := int((~known).sum()):
-        logger.warning("%s: %d of %d frames have no level, and are left out", sensor, n, len(known))
+        logger.warning("%s: %d of %d frames have no level and are left out", sensor, n, len(known))
     frames = Frames(
         audio=None,
         embedding=embedding[known],
@@ -45,7 +44,7 @@ def import_sensor(features: Path, index: Path, output_dir: Path, hop_size: float
     )
     attributes = {"sensor": sensor, "hop_size": hop_size, "teacher": "of the authors' features"}
     write_upstream_shard(output_dir / "train" / f"{sensor}-0000.h5", frames, attributes)
-    return len(frames.embedding)
+    logger.info("%s: %d frames", sensor, len(frames.embedding))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,8 +64,7 @@ def _import_all(arguments: argparse.Namespace) -> None:
     if not files:
         raise InputError(f"{arguments.features} holds no features files (SENSOR.h5).")
     for path in files:
-        n = import_sensor(path, arguments.index, arguments.output_dir, arguments.hop_size)
-        logger.info("%s: %d frames", path.stem, n)
+        import_sensor(path, arguments.index, arguments.output_dir, arguments.hop_size)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 from l3embedding.cli.runs import print_table
 from l3embedding.models import registry
-from l3embedding.models.registry import DEFAULT_MODEL
 from l3embedding.models.representation import Convention
 from l3embedding.utils.errors import InputError
 
@@ -22,7 +21,7 @@ def add_commands(commands: Any) -> None:
     embed.set_defaults(action=embed_audio)
     embed.add_argument("inputs", metavar="FILE_OR_FOLDER", nargs="+", help="audio files, or folders that contain some")
     embed.add_argument("-o", "--output-dir", metavar="DIR", type=Path, help="default: beside the audio")
-    embed.add_argument("--model", default=DEFAULT_MODEL, help=f"name, file or folder (default: {DEFAULT_MODEL})")
+    embed.add_argument("--model", default=registry.DEFAULT_MODEL, help="name, file or folder (default: %(default)s)")
     embed.add_argument("--suffix", help="added to the name of each output")
     embed.add_argument("--hop-size", type=float, default=0.1, help="hop between frames, s (default: 0.1)")
     embed.add_argument("--no-center", action="store_true", help="timestamps are the frames' starts, not their middles")

@@ -1,4 +1,4 @@
-"""The commands of `sea` about runs: list them, bring the Google Sheet up to date, check its credentials."""
+"""The commands of `sea` about runs: list them, update the Google Sheet, check its credentials."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +25,26 @@ _SHOWN = ("run", "status", "stage", "started", "epoch", "best valid_loss", "micr
 
 def add_commands(commands: Any) -> None:
     """Add `runs`, `sync` and `auth` to the parser of `sea`."""
-
-    def add(name: str, summary: str, action: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=action.__doc__)
-        parser.set_defaults(action=action)
-        return parser
-
-    runs = add("runs", "list the runs that have journals", list_runs)
-    where = "only these, such as student.dim=64"
-    runs.add_argument("--where", metavar="KEY=VALUE", action="append", default=[], help=where)
+    runs = commands.add_parser("runs", help="list the runs that have journals", description=list_runs.__doc__)
+    runs.set_defaults(action=list_runs)
+    runs.add_argument(
+        "--where", metavar="KEY=VALUE", action="append", default=[], help="only these, such as student.dim=64"
+    )
     runs.add_argument("--sort", metavar="KEY", default="started", help="a column, or a parameter such as student.dim")
     runs.add_argument("--show", metavar="RUN", help="everything about one run")
     runs.add_argument("--csv", metavar="DIR", nargs="?", const=".", help="write the sheet's two tabs as CSV files")
-    sync = add("sync", "bring the Google Sheet up to date", sync_sheet)
-    auth = add("auth", "check the Google credentials", check_account)
+    sync = commands.add_parser("sync", help="update the Google Sheet", description=sync_sheet.__doc__)
+    sync.set_defaults(action=sync_sheet)
+    sync.add_argument("--follow", action="store_true", help="repeat until stopped")
+    sync.add_argument("--every", metavar="S", type=float, default=30.0, help="seconds between two rounds")
+    auth = commands.add_parser("auth", help="check the Google credentials", description=check_account.__doc__)
+    auth.set_defaults(action=check_account)
+    folders = "output folders of runs, or folders of several (default: outputs)"
     for parser in (runs, sync):
-        folders = "output folders of runs, or folders of several (default: outputs)"
         parser.add_argument("folders", metavar="FOLDER", nargs="*", type=Path, default=[Path("outputs")], help=folders)
     for parser in (sync, auth):
         parser.add_argument("--gsheet-id", default="", help="the sheet's id, from its URL (default: $GSHEET_ID)")
         parser.add_argument("--google-dev-app-name", default="", help="its name (default: $GOOGLE_DEV_APP_NAME)")
-    sync.add_argument("--follow", action="store_true", help="repeat until stopped")
-    sync.add_argument("--every", metavar="S", type=float, default=30.0, help="seconds between two rounds")
 
 
 def list_runs(arguments: argparse.Namespace) -> None:
@@ -79,7 +77,7 @@ def list_runs(arguments: argparse.Namespace) -> None:
 
 
 def sync_sheet(arguments: argparse.Namespace) -> None:
-    """Bring the sheet's rows up to date with the journals below folders. Unchanged rows are left alone."""
+    """Update the sheet's rows from the journals below folders. Unchanged rows are left alone."""
     from l3embedding.sheet.google import SheetsBusy
     from l3embedding.sheet.sync import sync_runs
 
@@ -113,8 +111,8 @@ def check_account(arguments: argparse.Namespace) -> None:
     # An update without data changes nothing, but is refused to those who may only read.
     patiently(lambda: sheet.values_batch_update({"valueInputOption": "RAW", "data": []}))
     print("             can be written")
-    if sheet.title != (named.google_dev_app_name or sheet.title):
-        print(f"             is not called {named.google_dev_app_name!r}")
+    if (name := named.google_dev_app_name) and name != sheet.title:
+        print(f"             is not called {name!r}")
 
 
 def print_table(lines: Sequence[dict[str, Any]]) -> None:
@@ -126,7 +124,7 @@ def print_table(lines: Sequence[dict[str, Any]]) -> None:
     columns = [column for column in columns if any(column[1:])]
     widths = [max(map(len, column)) for column in columns]
     for row in zip(*columns, strict=True):
-        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def _text(value: Any) -> str:
@@ -136,7 +134,7 @@ def _text(value: Any) -> str:
 def _find(folders: Sequence[Path]) -> list[Run]:
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"{folder} is no folder. Name the output folder of a run, or a folder of several.")
+            raise InputError(f"{folder} is not a folder. Name the output folder of a run, or a folder of several.")
     return find_runs(*folders)
 
 

@@ -1,4 +1,4 @@
-"""The command `sea students`: what students of some shape need on a board, before they are trained."""
+"""The command `sea students`: the memory and work that students need on a board, before they are trained."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add_commands(commands: Any) -> None:
 
 
 def list_students(arguments: argparse.Namespace) -> None:
-    """Quantise untrained students, the paper's and those of the given filters, and measure what they need."""
+    """Quantise untrained students, the paper's and any of the given filters, and measure what they need of a board."""
     from l3embedding.models.representation import student_representation
 
     student = _settings(StudentSettings, "student", arguments)
@@ -86,5 +86,5 @@ def _needs(student: StudentSettings, board: BoardSettings) -> dict[str, Any]:
 def _filters(text: str) -> tuple[int, ...]:
     parts = text.split("-")
     if not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not such as 16-32-64-32: each block's, the last the dimension")
+        raise argparse.ArgumentTypeError(f"{text!r} does not list each block's filters as 16-32-64-32 does")
     return tuple(map(int, parts))

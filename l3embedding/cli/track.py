@@ -1,4 +1,4 @@
-"""What a stage's program tells the journal, and who brings that to the sheet."""
+"""What a stage's program writes to its journal, and how that gets into the sheet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +23,37 @@ TRACKED = ("03-train-approx-embedding", "06-train-classifier")
 
 
 class Track:
-    """Writes what a stage reports while it works to its journal."""
+    """Records what a stage reports while it works, if there is a journal."""
 
     def __init__(self, journal: Journal | None = None) -> None:
         self._journal = journal
 
     def note(self, **facts: Any) -> None:
-        """Add facts that were found out."""
+        """Record facts about the run."""
         if self._journal:
             self._journal.append("noted", **facts)
 
     def epoch(self, row: Mapping[str, float]) -> None:
-        """Add the metrics of an epoch; `epoch` counts from 1."""
+        """Record the metrics of an epoch; `epoch` counts from 1."""
         if self._journal:
             self._journal.append("epoch", **row)
 
 
 @contextmanager
 def tracked(folder: StageFolder, share: Share, gsheet_id: str, sheet_name: str) -> Iterator[tuple[Track, Journal]]:
-    """Keep the journal of a run: its start, its failure; and the row up to the journal, where a sheet is named.
+    """Record a run's start and its failure in the journal, and keep its row in the sheet, if one is named, up to date.
 
     Any other end is for the caller to record.
     """
     journal = Journal(folder.path, None if share == WHOLE else share.index)
-    journal.append("started", **start_facts(folder))
-    with _followed(folder, gsheet_id, sheet_name):
+    journal.append("started", **_start_facts(folder))
+    follower: AbstractContextManager[object] = nullcontext()
+    if gsheet_id:
+        from l3embedding.sheet.sync import Follower
+
+        sheet = TrackingSettings(gsheet_id=gsheet_id, google_dev_app_name=sheet_name)
+        follower = Follower(folder.path, sheet)
+    with follower:
         try:
             yield Track(journal), journal
         except Exception as error:
@@ -56,21 +62,11 @@ def tracked(folder: StageFolder, share: Share, gsheet_id: str, sheet_name: str) 
             raise
 
 
-@contextmanager
-def _followed(folder: StageFolder, gsheet_id: str, sheet_name: str) -> Iterator[None]:
-    if not gsheet_id:
-        yield
-        return
-    from l3embedding.sheet.sync import Follower
-
-    with Follower(folder.path, TrackingSettings(gsheet_id=gsheet_id, google_dev_app_name=sheet_name)):
-        yield
-
-
-def start_facts(folder: StageFolder) -> dict[str, Any]:
-    """The configuration of a run, and where and as what it runs."""
+def _start_facts(folder: StageFolder) -> dict[str, Any]:
+    """The configuration of a run, and its host, job and code."""
     came_of = list(ancestors(folder.inputs))
     extraction = next((each for each in came_of if each["stage"] == "00-extract-teacher-embeddings"), None)
+    array, job_id = (os.environ.get(f"SLURM_{name}") for name in ("ARRAY_JOB_ID", "JOB_ID"))
     return {
         "run_id": folder.run_id,
         "stage": folder.stage,
@@ -82,18 +78,13 @@ def start_facts(folder: StageFolder) -> dict[str, Any]:
         "caveats": caveats(came_of),
         "user": getpass.getuser(),
         "host": socket.gethostname(),
-        "job_id": _job_id(),
+        "job_id": f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job_id,
         **_commit(),
     }
 
 
-def _job_id() -> str | None:
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
-
-
 def _commit() -> dict[str, Any]:
-    """The commit that this code is of, and whether files differ from it; nothing outside a clone."""
+    """The commit that is checked out, and whether files differ from it; None outside a clone."""
 
     def git(*words: str) -> str | None:
         try:

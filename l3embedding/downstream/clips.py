@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from l3embedding.data.audio import read_audio, resample
 from l3embedding.data.clip_embeddings import embedding_path, read_embedding, write_embedding
 from l3embedding.embedding import get_embedding
-from l3embedding.models.plugged import in_seconds
+from l3embedding.models.interface import in_seconds
 from l3embedding.models.teachers import EmbeddingModel, KerasEmbeddingModel
 from l3embedding.upstream.reduction import Phi
 from l3embedding.utils.errors import InputError
@@ -38,7 +38,7 @@ def embed_clips(clips: list[Path], model: EmbeddingModel, folder: Path, hop_size
     folder
         Output folder of the `.npz` files.
     hop_size
-        Hop between frames, s. Frames are one second long (see `l3embedding.models.plugged`) and lie wholly within
+        Hop between frames, s. Frames are one second long (see `l3embedding.models.interface`) and lie wholly within
         the clip, like the student's training frames.
     """
     model = in_seconds(model)

@@ -20,19 +20,17 @@ from typing import Any, Literal
 
 import h5py
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
 from l3embedding.models.networks import split_embedding_model
 from l3embedding.models.representation import InputRepresentation
-from l3embedding.models.teachers import KerasEmbeddingModel, embed_in_batches
+from l3embedding.models.teachers import KerasAudioModel, KerasEmbeddingModel
 from l3embedding.utils.downloads import digest
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import read_json, write_json
 
 _AUDIO_EXAMPLE = {"sample_rate": 16000, "frame_length": 16000}
 _IMAGE_EXAMPLE = {"sample_rate": 8000, "n_fft": 1024, "hop_length": 160, "n_mels": 64}
-_IMAGE_RANK = 4
+IMAGE_RANK = 4
 _OURS = "l3embedding"
 
 
@@ -65,21 +63,13 @@ def write_representation(path: Path, representation: InputRepresentation) -> Non
 
 
 def read_description(path: Path, takes_image: bool) -> InputRepresentation | AudioInput:
-    """Read the JSON file that describes the input of the model at `path`.
-
-    Raises
-    ------
-    InputError
-        The file is missing or invalid.
-    """
+    """Read the JSON file that describes the input of the model at `path`."""
     beside = path.with_suffix(".json")
+    takes, example = ("images", _IMAGE_EXAMPLE) if takes_image else ("audio", _AUDIO_EXAMPLE)
     kind: type[InputRepresentation | AudioInput] = InputRepresentation if takes_image else AudioInput
-    example = _IMAGE_EXAMPLE if takes_image else _AUDIO_EXAMPLE
     remedy = f"write {beside}, for example {json.dumps(example)}"
     if not beside.is_file():
-        raise InputError(
-            f"{path} takes {'images' if takes_image else 'audio'}, but its sampling rate is not known: {remedy}"
-        )
+        raise InputError(f"{path} takes {takes}, but its sampling rate is not known: {remedy}")
     try:
         description = kind(**read_json(beside))
     except TypeError as error:
@@ -90,51 +80,13 @@ def read_description(path: Path, takes_image: bool) -> InputRepresentation | Aud
     return description
 
 
-class KerasAudioModel:
-    """A saved Keras model that takes audio; a `l3embedding.models.interface.Teacher`.
-
-    Parameters
-    ----------
-    path
-        The model's file.
-    model
-        Audio `[batch, samples]`, `[batch, samples, 1]` or `[batch, 1, samples]` to `[batch, d]` or
-        `[batch, frames, d]`.
-    description
-        From the JSON file.
-    batch_size
-        Frames per forward pass.
-    """
-
-    def __init__(self, path: Path, model: keras.Model, description: AudioInput, batch_size: int = 32) -> None:
-        self.name = path.stem
-        self.sample_rate = description.sample_rate
-        self.batch_size = batch_size
-        self.weights_sha256 = digest(path, "sha256")
-        self._axis, self.frame_length = audio_axis(path, model.input_shape[1:], description)
-        outputs = model.outputs
-        output = outputs[choose_output(path, [each.name for each in outputs], description)]
-        if len(output.shape) == 3:
-            require_pool(path, description)
-            output = keras.ops.mean(output, axis=1)
-        self.embedding_size = int(output.shape[-1])
-        self._model = keras.Model(model.inputs, output)
-        self._model.compile(jit_compile=False)
-        self.size_mb = round(model.count_params() * 4e-6, 4)
-
-    def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed frames float32 `[n, frame_length]` as float32 `[n, embedding_size]`."""
-        shaped = frames if self._axis is None else np.expand_dims(frames, self._axis)
-        return embed_in_batches(self._model, shaped, self.batch_size, self.embedding_size)
-
-
-def load_keras_file(path: Path, batch_size: int) -> KerasEmbeddingModel | KerasAudioModel:
+def load_keras_file(path: Path, batch_size: int) -> KerasAudioModel:
     """Load a student, or any other Keras model, from a `.keras` or `.h5` file.
 
     Raises
     ------
     InputError
-        The file is damaged, has layers that execute code of their own, or does not fit its description.
+        The file is damaged, has layers that execute code, or does not fit its description.
     """
     require_own_layers(path)
     try:
@@ -146,16 +98,25 @@ def load_keras_file(path: Path, batch_size: int) -> KerasEmbeddingModel | KerasA
         return KerasEmbeddingModel(path.stem, representation, network, digest(path, "sha256"), batch_size=batch_size)
     if len(model.inputs) != 1:
         raise InputError(f"{path} has {len(model.inputs)} inputs; a teacher has one.")
-    takes_image = len(model.input_shape) == _IMAGE_RANK
-    description = read_description(path, takes_image)
+    description = read_description(path, takes_image=len(model.input_shape) == IMAGE_RANK)
     if isinstance(description, AudioInput):
-        return KerasAudioModel(path, model, description, batch_size)
-    if model.input_shape[1:] != description.image_shape:
-        raise InputError(
-            f"{path} takes images of {model.input_shape[1:]}, but {path.with_suffix('.json').name} describes "
-            f"{description.image_shape}."
-        )
+        return _audio_model(path, model, description, batch_size)
+    require_image_shape(path, model.input_shape[1:], description)
     return KerasEmbeddingModel(path.stem, description, model, digest(path, "sha256"), batch_size=batch_size)
+
+
+def _audio_model(path: Path, model: keras.Model, description: AudioInput, batch_size: int) -> KerasAudioModel:
+    """Wrap a saved model so that it takes frames `[batch, samples]` and returns one embedding for each."""
+    axis, length = audio_axis(path, model.input_shape[1:], description)
+    number = choose_output(path, [each.name for each in model.outputs], description)
+    audio = keras.Input((length,), name="audio")
+    shaped = audio if axis is None else keras.ops.expand_dims(audio, axis)
+    output = keras.tree.flatten(model(shaped))[number]
+    if len(output.shape) == 3:
+        require_pool(path, description)
+        output = keras.ops.mean(output, axis=1)
+    whole, sha256 = keras.Model(audio, output), digest(path, "sha256")
+    return KerasAudioModel(path.stem, description.sample_rate, whole, sha256, batch_size=batch_size)
 
 
 def is_full_model(path: Path) -> bool:
@@ -167,13 +128,7 @@ def is_full_model(path: Path) -> bool:
 
 
 def require_own_layers(path: Path) -> None:
-    """Refuse a Keras file that holds code, or needs code other than Keras' own and ours.
-
-    Raises
-    ------
-    InputError
-        It does, or it cannot be read.
-    """
+    """Refuse a Keras file that holds code, or needs code other than Keras' own and ours."""
     # Keras' safe mode refuses Lambda layers too, but not in every release and not in every format.
     config = _read_config(path)
     if config is None:
@@ -201,40 +156,26 @@ def _read_config(path: Path) -> dict[str, Any] | None:
         else:
             with h5py.File(path, "r") as file:
                 config = file.attrs.get("model_config")
-        parsed: dict[str, Any] | None = None if config is None else json.loads(config)
-        return parsed
+        return None if config is None else json.loads(config)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as a Keras model: {error}") from None
 
 
 def _parts(config: Any) -> Iterator[dict[str, Any]]:
-    """All objects in a configuration, at whatever depth."""
+    """Yield all objects in a configuration, at any depth."""
     if isinstance(config, dict):
         if "class_name" in config:
             yield config
-        for value in config.values():
-            yield from _parts(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _parts(value)
+        config = list(config.values())
+    for value in config if isinstance(config, list) else ():
+        yield from _parts(value)
 
 
 def audio_axis(path: Path, shape: tuple[int | None, ...], description: AudioInput) -> tuple[int | None, int]:
-    """Find the axis to be added to frames to get a model's input, if any, and the frames' length.
+    """Find the axis to add to frames for a model's input, if any, and the frames' length.
 
-    Parameters
-    ----------
-    path
-        The model's file, for messages.
-    shape
-        Shape of its input without the batch: `(samples,)`, `(samples, 1)` or `(1, samples)`; None is dynamic.
-    description
-        Its length is used where `shape` is dynamic.
-
-    Raises
-    ------
-    InputError
-        The shape is another one, or the length is not known or contradictory.
+    `shape` is the input's without the batch: `(samples,)`, `(samples, 1)` or `(1, samples)`; where it is None, the
+    description determines the length.
     """
     if len(shape) not in (1, 2) or (len(shape) == 2 and 1 not in shape):
         raise InputError(f"{path} takes {shape}; a teacher takes audio (samples,), (samples, 1) or (1, samples).")
@@ -250,20 +191,12 @@ def audio_axis(path: Path, shape: tuple[int | None, ...], description: AudioInpu
 
 
 def choose_output(path: Path, names: list[str], description: AudioInput) -> int:
-    """Number of the output that is the embedding.
-
-    Raises
-    ------
-    InputError
-        There are several and none is chosen, or the chosen one does not exist.
-    """
+    """Number of the output that is the embedding; of several, the description has to choose one."""
     output = 0 if description.output is None and len(names) == 1 else description.output
     if output is None or output not in range(len(names)):
         listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
-        raise InputError(
-            f"{path} has the outputs {listed}; write which is the embedding into {path.with_suffix('.json')}: "
-            '"output": 0'
-        )
+        which = f'write which is the embedding into {path.with_suffix(".json")}: "output": 0'
+        raise InputError(f"{path} has the outputs {listed}; {which}")
     return output
 
 
@@ -274,3 +207,10 @@ def require_pool(path: Path, description: InputRepresentation | AudioInput) -> N
             f"{path} returns several embeddings per frame; if you want their mean, "
             f'write "pool": "mean" into {path.with_suffix(".json")}.'
         )
+
+
+def require_image_shape(path: Path, shape: tuple[int, ...], description: InputRepresentation) -> None:
+    """Refuse a description of other images than a model takes."""
+    if shape != description.image_shape:
+        described = f"{path.with_suffix('.json').name} describes {description.image_shape}"
+        raise InputError(f"{path} takes images of {shape}, but {described}.")

@@ -27,7 +27,7 @@ import keras
 from keras import layers
 
 from l3embedding.models.frontend import InputRepresentation, LogMelSpectrogram, student_representation
-from l3embedding.models.l3 import TEACHER_FILTERS
+from l3embedding.models.registry import TEACHER_FILTERS
 from l3embedding.settings import StudentSettings
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.registry import look_up
@@ -36,20 +36,18 @@ Head = Literal["openl3", "relu", "linear"]
 Precision = Literal["float32", "mixed_bfloat16"]
 
 EMBEDDING_LAYER = "audio_embedding_layer"
-NETWORK = "network"
-
 _IMAGE_NORMALIZATION = "image_normalization"
 _ENDS = (_IMAGE_NORMALIZATION, "pool", "embedding")
 
 _MOMENTUM = 0.9
 """Of the moving averages. With Keras' 0.99 they take hundreds of steps to settle, and until then the validation loss is
-that of another network than the one being trained: 17.5 instead of 1.7 after 57 steps on real recordings."""
+wrong, because it is computed with averages that lag behind: 17.5 instead of 1.7 after 57 steps on real recordings."""
 
 _OPENL3_GRID = {512: (1, 1), 6144: (4, 3)}
 
 
 class ModelSize(NamedTuple):
-    """Parameters, their size in float32 and that of the largest feature map (10^6 bytes), and work per frame."""
+    """Parameters, megabytes (10^6 bytes) of them and of the largest feature map in float32, and work per frame."""
 
     parameters: int
     size_mb: float
@@ -79,7 +77,7 @@ def l3_audio_network(
     Raises
     ------
     InputError
-        There is no such head, the image is too small for so much pooling, or the network has no such embedding size.
+        The head is unknown, the image is too small for the pooling, or the network has no such embedding size.
     """
     finish = look_up(HEADS, head, "student.head")
     sizes = _OPENL3_GRID if head == "openl3" and filters[-1] == 512 else {filters[-1]: (1, 1)}
@@ -97,7 +95,7 @@ def l3_audio_network(
         last = block == len(filters)
         x = _convolution(x, width, EMBEDDING_LAYER if last else f"block_{block}_conv_2")
         x = x if last else _rectified(x)
-    return keras.Model(image, finish(x, embedding_size), name=NETWORK)
+    return keras.Model(image, finish(x, embedding_size), name="network")
 
 
 def student_network(student: StudentSettings) -> keras.Model:
@@ -159,14 +157,8 @@ def _size(layer: keras.layers.Layer) -> int:
 
 
 def _convolution(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
-    return layers.Conv2D(
-        width,
-        3,
-        padding="same",
-        kernel_initializer="he_normal",
-        kernel_regularizer=keras.regularizers.L2(1e-5),
-        name=name,
-    )(x)
+    options = {"kernel_initializer": "he_normal", "kernel_regularizer": keras.regularizers.L2(1e-5)}
+    return layers.Conv2D(width, 3, padding="same", name=name, **options)(x)
 
 
 def _normalized(x: keras.KerasTensor) -> keras.KerasTensor:

@@ -15,16 +15,21 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
-from l3embedding.models.interface import EmbeddingModel
+from l3embedding.models.representation import InputRepresentation
 from l3embedding.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from l3embedding.models.interface import EmbeddingModel
+    from l3embedding.models.networks import Head
 
 CACHE_VARIABLE = "L3EMBEDDING_CACHE"
 DEFAULT_MODEL = "edgel3_sea_ust_audio_emb_128"
 """Default of programs: edgel3's own."""
+TEACHER_FILTERS = (64, 128, 256, 512)
 
 
 class WeightsNotFound(InputError):
@@ -52,7 +57,7 @@ class Pretrained:
         `module:function`, imported when the model is loaded:
         `function(path, model, batch_size, **options) -> EmbeddingModel`.
     options
-        Arguments of `load_model` that the loader takes besides: `embedding_size`, `frontend`.
+        Further arguments of `load_model` that the loader takes: `embedding_size`, `frontend`.
     patterns
         File names by which a file of weights is recognised as this model's.
     """
@@ -75,8 +80,7 @@ class Pretrained:
         module, _, function = self.loader.partition(":")
         load = getattr(importlib.import_module(module), function)
         chosen = {name: value for name, value in options.items() if name in self.options}
-        model: EmbeddingModel = load(path, self, batch_size, **chosen)
-        return model
+        return load(path, self, batch_size, **chosen)
 
     def locate(self, search: Sequence[str | os.PathLike[str]] = (), download: bool = True) -> Path:
         """Find the weights in the folders `search` or the cache; `download` them into the cache if they are missing.
@@ -109,15 +113,67 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
-class Family:
-    """Pretrained models of one origin.
+class Architecture:
+    """The L3 network that weights belong to, and its input representation."""
 
-    Attributes
-    ----------
-    source
-        URL of the project that released it.
-    fetched
-        Names of the models that `sea fetch` fetches for the family's name.
+    representation: InputRepresentation
+    filters: tuple[int, ...] = TEACHER_FILTERS
+    head: Head = "openl3"
+    embedding_size: int | None = None
+
+    def build(self) -> Any:
+        """Build the untrained Keras network."""
+        from l3embedding.models.networks import l3_audio_network
+
+        return l3_audio_network(self.representation.image_shape, self.filters, self.head, self.embedding_size)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, counted without Keras."""
+        total, width = 4, 1  # the image's normalisation
+        for block in self.filters:
+            # Two convolutions of 3 x 3 with a bias, each followed by a normalisation, which has four arrays.
+            total += 9 * width * block + 9 * block * block + 2 * (block + 4 * block)
+            width = block
+        # openl3's last convolution is not normalised.
+        return total - 4 * width if self.head == "openl3" else total
+
+
+@dataclass(frozen=True, kw_only=True)
+class L3Model(Pretrained):
+    """A released L3 network, whose weights are `NAME.h5.gz` in a branch of its project's repository."""
+
+    architecture: Architecture
+
+    @classmethod
+    def of(cls, name: str, blob: str, source: str, licence: str, architecture: Architecture, *sizes: int) -> L3Model:
+        """Make an entry.
+
+        `source` is the project's URL, `blob` the git blob id of `NAME.h5.gz`. `sizes` are the embedding sizes, if
+        they are not the last block's width alone.
+        """
+        return cls(
+            name=name,
+            licence=licence,
+            sample_rate=architecture.representation.sample_rate,
+            bins=architecture.representation.image_shape[0],
+            dimensions=sizes or (architecture.filters[-1],),
+            parameters=architecture.parameters,
+            url=f"{source}/raw/models/{name}.h5.gz",
+            files=(f"{name}.h5.gz",),
+            checksum=f"git:{blob}",
+            loader="l3embedding.models.weights:load_l3",
+            options=("embedding_size", "frontend"),
+            patterns=tuple(name + ending for ending in ("", ".gz", ".h5", ".h5.gz")),
+            architecture=architecture,
+        )
+
+
+@dataclass(frozen=True)
+class Family:
+    """Pretrained models of one origin: the URL `source` of the project that released them.
+
+    `sea fetch` fetches the models `fetched` for the family's name.
     """
 
     name: str
@@ -131,7 +187,7 @@ def families() -> dict[str, Family]:
     """All families by name, in the alphabetical order of their modules."""
     package = importlib.import_module("l3embedding.models.pretrained")
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    found: list[Family] = [importlib.import_module(f"{package.__name__}.{name}").FAMILY for name in names]
+    found = (importlib.import_module(f"{package.__name__}.{name}").FAMILY for name in names)
     return {family.name: family for family in found}
 
 
@@ -154,6 +210,20 @@ def find(name: str) -> Pretrained:
     return models()[name]
 
 
+def architecture_of(name: str) -> Architecture:
+    """The architecture of an official L3 model, e.g. `openl3_audio_mel256_env` or `edgel3_sea_ust_audio_emb_64`.
+
+    Raises
+    ------
+    InputError
+        There is no such model, or it is not an L3 network.
+    """
+    model = find(name)
+    if not isinstance(model, L3Model):
+        raise InputError(f"{name} is not an L3 network.")
+    return model.architecture
+
+
 def of_file(path: Path) -> Pretrained | None:
     """The pretrained model that a file holds by its name, if any."""
     named = (model for model in models().values() if any(fnmatchcase(path.name, each) for each in model.patterns))
@@ -163,8 +233,7 @@ def of_file(path: Path) -> Pretrained | None:
 def nearest_first(name: str, known: Iterable[str]) -> str:
     """Join known names for an error message, those most similar to an unknown one first."""
     known = list(known)
-    nearest = difflib.get_close_matches(name, known, n=3)
-    return ", ".join(dict.fromkeys([*nearest, *known]))
+    return ", ".join(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *known]))
 
 
 def cache_dir() -> Path:

@@ -11,13 +11,13 @@ are meaningless on images of another:
 `librosa`
     openl3 0.4's alternative: magnitude, centred windows
 
-All three end alike: 10 log10, minus the frame's own maximum, clipped at -80 dB.
+All three end with the same steps: 10 log10, minus the frame's own maximum, clipped at -80 dB.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from l3embedding.settings import StudentSettings
 from l3embedding.utils.errors import InputError
@@ -31,7 +31,7 @@ Convention = Literal["kapre_v0_1", "kapre", "librosa"]
 
 @dataclass(frozen=True)
 class InputRepresentation:
-    """What a network takes: frames of one second, as (log-mel) spectrograms.
+    """The input of a network: frames of one second, as (log-mel) spectrograms.
 
     Attributes
     ----------
@@ -81,14 +81,10 @@ class InputRepresentation:
         return (self.n_fft // 2, self.n_fft // 2) if self.convention == "librosa" else (0, missing)
 
     @property
-    def n_windows(self) -> int:
-        """Columns of the image."""
-        return 1 + (self.sample_rate + sum(self.padding) - self.n_fft) // self.hop_length
-
-    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape of the image: (bins, windows, 1)."""
-        return self.n_mels or self.n_fft // 2 + 1, self.n_windows, 1
+        windows = 1 + (self.sample_rate + sum(self.padding) - self.n_fft) // self.hop_length
+        return self.n_mels or self.n_fft // 2 + 1, windows, 1
 
     def mel_filter_bank(self) -> NDArray[np.float32] | None:
         """The mel filter bank, float32 `[n_fft / 2 + 1, n_mels]`; None for a linear spectrogram."""
@@ -96,11 +92,8 @@ class InputRepresentation:
 
         if self.n_mels is None:
             return None
-        htk = self.convention == "kapre_v0_1"
-        bank: NDArray[np.float32] = mel(
-            sr=self.sample_rate, n_fft=self.n_fft, n_mels=self.n_mels, fmax=self.fmax, htk=htk
-        )
-        return bank.T
+        options: dict[str, Any] = {"fmax": self.fmax, "htk": self.convention == "kapre_v0_1"}
+        return mel(sr=self.sample_rate, n_fft=self.n_fft, n_mels=self.n_mels, **options).T
 
 
 OPENL3_REPRESENTATIONS = {
@@ -109,7 +102,6 @@ OPENL3_REPRESENTATIONS = {
     "mel256": InputRepresentation(48000, n_fft=2048, hop_length=242, n_mels=256),
 }
 """The input representations of L3-Audio, in the convention that the paper's teacher was trained with."""
-
 
 _PAPERS = StudentSettings()
 

@@ -1,4 +1,4 @@
-"""Embedding models made of a front end and a Keras network, and the teacher that an experiment names."""
+"""Embedding models made of a Keras network, and the teacher that an experiment names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from l3embedding.models.networks import embedding_model, l3_audio_network, model
 from l3embedding.models.registry import WeightsNotFound
 from l3embedding.settings import TeacherSettings
 
-__all__ = ["EmbeddingModel", "KerasEmbeddingModel", "embed_in_batches", "load_teacher", "stand_in_teacher"]
+__all__ = ["EmbeddingModel", "KerasAudioModel", "KerasEmbeddingModel", "load_teacher", "stand_in_teacher"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +47,51 @@ def load_teacher(teacher: TeacherSettings, random_state: int) -> EmbeddingModel:
         return stand_in_teacher(random_state, teacher.batch_size)
 
 
-class KerasEmbeddingModel:
-    """A front end and a Keras network.
+class KerasAudioModel:
+    """An embedding model that is one Keras model, audio `[batch, frame_length]` to embedding `[batch, d]`."""
+
+    def __init__(
+        self,
+        name: str,
+        sample_rate: int,
+        model: keras.Model,
+        weights_sha256: str,
+        is_stand_in: bool = False,
+        batch_size: int = 32,
+        licence: str = UNKNOWN_LICENCE,
+    ) -> None:
+        self.name = name
+        self.sample_rate = sample_rate
+        self.frame_length = int(model.input_shape[1])
+        self.embedding_size = int(model.output_shape[-1])
+        self.size_mb: float | None = round(model.count_params() * 4e-6, 4)
+        self.activation_mb: float | None = None
+        self.weights_sha256 = weights_sha256
+        self.is_stand_in = is_stand_in
+        self.batch_size = batch_size
+        self.licence = licence
+        self._model = model
+        # By default Keras would compile with XLA for every new batch size, which runs no faster on a CPU.
+        self._model.compile(jit_compile=False)
+
+    def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed frames float32 `[n, frame_length]` as float32 `[n, embedding_size]`."""
+        embeddings = np.empty((len(frames), self.embedding_size), np.float32)
+        # Keras traces the model again for each batch size. So there are few: powers of two, filled up with silence.
+        size = min(self.batch_size, 1 << max(0, len(frames) - 1).bit_length())
+        for start in range(0, len(frames), size):
+            batch = frames[start : start + size]
+            padded = np.zeros((size, *frames.shape[1:]), np.float32)
+            padded[: len(batch)] = batch
+            embeddings[start : start + len(batch)] = np.asarray(self._model.predict_on_batch(padded))[: len(batch)]
+        return embeddings
+
+
+class KerasEmbeddingModel(KerasAudioModel):
+    """An embedding model of our front end and a Keras network.
 
     Parameters
     ----------
-    name
-        Name in reports.
-    representation
-        Input representation of the network.
     network
         Image to embedding.
     weights_sha256
@@ -64,8 +100,6 @@ class KerasEmbeddingModel:
         Whether it is untrained.
     batch_size
         Frames per forward pass.
-    licence
-        Of the weights.
     """
 
     def __init__(
@@ -78,31 +112,16 @@ class KerasEmbeddingModel:
         batch_size: int = 32,
         licence: str = UNKNOWN_LICENCE,
     ) -> None:
-        self.name = name
+        model, sha256 = embedding_model(representation, network), weights_sha256 or _hash_weights(network)
+        super().__init__(name, representation.sample_rate, model, sha256, is_stand_in, batch_size, licence)
         self.representation = representation
         self.network: keras.Model = network
-        self.sample_rate = representation.sample_rate
-        self.frame_length = representation.frame_length
-        self.embedding_size = int(network.output_shape[-1])
-        size = model_size(network)
-        self.size_mb: float | None = size.size_mb
-        self.activation_mb: float | None = size.activation_mb
-        self.weights_sha256 = weights_sha256 or _hash_weights(network)
-        self.is_stand_in = is_stand_in
-        self.batch_size = batch_size
-        self.licence = licence
+        _, self.size_mb, self.activation_mb, _ = model_size(network)
         self._front_end = LogMelSpectrogram(representation)
-        self._model = embedding_model(representation, network)
-        # By default Keras would compile with XLA for every new batch size, which runs no faster on a CPU.
-        self._model.compile(jit_compile=False)
 
     def images(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the images of frames, float32 `[n, bins, windows, 1]`, dB."""
         return keras.ops.convert_to_numpy(self._front_end(frames))
-
-    def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed frames float32 `[n, frame_length]` as float32 `[n, embedding_size]`."""
-        return embed_in_batches(self._model, frames, self.batch_size, self.embedding_size)
 
 
 def stand_in_teacher(random_state: int, batch_size: int = 32) -> KerasEmbeddingModel:
@@ -122,29 +141,8 @@ def stand_in_teacher(random_state: int, batch_size: int = 32) -> KerasEmbeddingM
             spread = np.sqrt(2 / np.prod(shape[:-1]))
             layer.set_weights([rng.normal(0, spread, shape), np.zeros(shape[-1])])
     network.get_layer("image_normalization").set_weights(np.array([[1.0], [0.0], [-40.0], [400.0]]))
-    return KerasEmbeddingModel(
-        f"stand-in (untrained L3 network, seed {random_state})",
-        representation,
-        network,
-        is_stand_in=True,
-        batch_size=batch_size,
-        licence="mit",
-    )
-
-
-def embed_in_batches(
-    model: keras.Model, frames: NDArray[np.float32], batch_size: int, embedding_size: int
-) -> NDArray[np.float32]:
-    """Embed frames float32 `[n, ...]` as float32 `[n, embedding_size]` by a Keras model."""
-    embeddings = np.empty((len(frames), embedding_size), np.float32)
-    # Keras traces the model again for each batch size. So there are few: powers of two, filled up with silence.
-    size = min(batch_size, 1 << max(0, len(frames) - 1).bit_length())
-    for start in range(0, len(frames), size):
-        batch = frames[start : start + size]
-        padded = np.zeros((size, *frames.shape[1:]), np.float32)
-        padded[: len(batch)] = batch
-        embeddings[start : start + len(batch)] = np.asarray(model.predict_on_batch(padded))[: len(batch)]
-    return embeddings
+    name = f"stand-in (untrained L3 network, seed {random_state})"
+    return KerasEmbeddingModel(name, representation, network, None, True, batch_size, licence="mit")
 
 
 def _hash_weights(network: keras.Model) -> str:

@@ -10,12 +10,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from l3embedding.models import model_files
 from l3embedding.models.frontend import LogMelSpectrogram
 from l3embedding.models.interface import UNKNOWN_LICENCE
-from l3embedding.models.model_files import AudioInput, audio_axis, choose_output, read_description, require_pool
+from l3embedding.models.model_files import AudioInput
 from l3embedding.utils.errors import InputError
-
-_IMAGE_RANK = 4
 
 
 class TFLiteEmbeddingModel:
@@ -43,24 +42,20 @@ class TFLiteEmbeddingModel:
         self.name = path.stem
         self._interpreter, content = _open(path)
         self._input = self._interpreter.get_input_details()[0]
-        takes_image = len(self._input["shape"]) == _IMAGE_RANK
-        description = read_description(path, takes_image)
+        takes_image = len(self._input["shape"]) == model_files.IMAGE_RANK
+        description = model_files.read_description(path, takes_image)
         self.sample_rate = description.sample_rate
         if isinstance(description, AudioInput):
             self._front_end, number = None, self._prepare_audio(path, description)
         else:
             self._front_end, number = LogMelSpectrogram(description), 0
             self.representation, self.frame_length = description, description.frame_length
-            if tuple(self._input["shape"][1:]) != description.image_shape:
-                raise InputError(
-                    f"{path} takes images of {tuple(self._input['shape'][1:])}, but {path.with_suffix('.json')} "
-                    f"describes {description.image_shape}."
-                )
+            model_files.require_image_shape(path, tuple(map(int, self._input["shape"][1:])), description)
         self._output = self._interpreter.get_output_details()[number]
         self._shape = tuple(self._interpreter.get_input_details()[0]["shape"])
         embeddings = self._run(np.zeros(self._shape, np.float32))
         if len(embeddings) > 1:
-            require_pool(path, description)
+            model_files.require_pool(path, description)
         self.embedding_size = int(embeddings.shape[1])
         self.size_mb: float | None = len(content) / 1e6
         self.activation_mb = _largest_feature_map(self._interpreter)
@@ -70,12 +65,13 @@ class TFLiteEmbeddingModel:
         """Set the length of an input of any length, and find the number of the output."""
         signature = [None if size < 0 else int(size) for size in self._input["shape_signature"]]
         without_batch = signature if len(signature) == 1 else signature[1:]
-        axis, self.frame_length = audio_axis(path, tuple(without_batch), description)
+        axis, self.frame_length = model_files.audio_axis(path, tuple(without_batch), description)
         shape = np.ones(len(signature), np.int32)
         shape[1 if axis == 2 else -1] = self.frame_length
         self._interpreter.resize_tensor_input(self._input["index"], shape)
         self._interpreter.allocate_tensors()
-        return choose_output(path, [each["name"] for each in self._interpreter.get_output_details()], description)
+        names = [each["name"] for each in self._interpreter.get_output_details()]
+        return model_files.choose_output(path, names, description)
 
     def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed frames float32 `[n, frame_length]` as float32 `[n, embedding_size]`."""

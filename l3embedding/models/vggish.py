@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from l3embedding.models.networks import model_size
 from l3embedding.models.registry import Pretrained
-from l3embedding.models.teachers import embed_in_batches
+from l3embedding.models.teachers import KerasAudioModel
 from l3embedding.models.weights import load_keras2_weights, read_keras2_weights
 from l3embedding.utils.downloads import digest
 from l3embedding.utils.errors import InputError
@@ -45,30 +45,14 @@ _CONVOLUTIONS = (("conv1",), ("conv2",), ("conv3_1", "conv3_2"), ("conv4_1", "co
 _DENSE = ("fc1_1", "fc1_2", "fc2")
 
 
-class VggishModel:
-    """VGGish as an embedding model, see `l3embedding.models.interface.EmbeddingModel`."""
-
-    sample_rate = SAMPLE_RATE
-    frame_length = FRAME_LENGTH
-    is_stand_in = False
+class VggishModel(KerasAudioModel):
+    """VGGish's front end and network as an embedding model."""
 
     def __init__(self, name: str, network: keras.Model, weights_sha256: str, licence: str, batch_size: int) -> None:
-        self.name = name
-        self.licence = licence
-        self.embedding_size = int(network.output_shape[-1])
-        size = model_size(network)
-        self.size_mb: float | None = size.size_mb
-        self.activation_mb: float | None = size.activation_mb
-        self.weights_sha256 = weights_sha256
-        self.batch_size = batch_size
         audio = keras.Input((FRAME_LENGTH,), name="audio")
-        self._model = keras.Model(audio, network(VggishLogMel(name="log_mel")(audio)), name="vggish")
-        # As in `l3embedding.models.teachers.KerasEmbeddingModel`.
-        self._model.compile(jit_compile=False)
-
-    def embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed frames float32 `[n, 15600]` as float32 `[n, embedding_size]`."""
-        return embed_in_batches(self._model, frames, self.batch_size, self.embedding_size)
+        model = keras.Model(audio, network(VggishLogMel(name="log_mel")(audio)), name="vggish")
+        super().__init__(name, SAMPLE_RATE, model, weights_sha256, batch_size=batch_size, licence=licence)
+        self.activation_mb = model_size(network).activation_mb
 
 
 @keras.saving.register_keras_serializable("l3embedding")
@@ -132,8 +116,8 @@ def vggish_network(
         return keras.Model(image, layers.GlobalAveragePooling2D(name="embedding")(x), name="network")
     x = layers.Flatten(name="flatten")(x)
     for name, width in zip(_DENSE, units, strict=True):
-        is_hidden = name != _DENSE[-1]
-        x = layers.Dense(width, activation="relu" if is_hidden or rectified else None, name=name)(x)
+        activation = "relu" if rectified or name != _DENSE[-1] else None
+        x = layers.Dense(width, activation=activation, name=name)(x)
     return keras.Model(image, x, name="network")
 
 
@@ -147,29 +131,17 @@ def load_vggish(path: Path, model: Pretrained, batch_size: int = 32) -> VggishMo
     InputError
         The file is damaged, or holds another network; the message names the first array that differs.
     """
-    rectified = model.name == "vggish_relu"
-    content = path
-    if path.suffix == ".h5":
-        has_top = len(read_keras2_weights(path)) > sum(map(len, _CONVOLUTIONS))
-        network = vggish_network(units=UNITS if has_top else (), rectified=rectified)
-        load_keras2_weights(network, path)
-    else:
-        network = vggish_network(rectified=rectified)
-        load_checkpoint(network, path)
-        if path.suffix == ".index":
-            # The index only refers to the weights, which are in the file beside it.
-            content = path.with_name(path.name.replace(".index", ".data-00000-of-00001"))
+    is_port = path.suffix == ".h5"
+    has_top = not is_port or len(read_keras2_weights(path)) > sum(map(len, _CONVOLUTIONS))
+    network = vggish_network(units=UNITS if has_top else (), rectified=model.name == "vggish_relu")
+    (load_keras2_weights if is_port else load_checkpoint)(network, path)
+    # An index only refers to the weights, which are in the file beside it.
+    content = path.with_suffix(".data-00000-of-00001") if path.suffix == ".index" else path
     return VggishModel(model.name, network, digest(content, "sha256"), model.licence, batch_size)
 
 
 def load_checkpoint(network: keras.Model, path: Path) -> None:
-    """Load the weights of VGGish's TensorFlow checkpoint into a network.
-
-    Raises
-    ------
-    InputError
-        The file is not a checkpoint, or one of another network; the message names the first array that differs.
-    """
+    """Load VGGish's TensorFlow checkpoint into a network; an error names the first array that differs."""
     # TensorFlow's checkpoints can be read by TensorFlow only, whatever the Keras backend.
     import tensorflow as tf
 
@@ -180,24 +152,21 @@ def load_checkpoint(network: keras.Model, path: Path) -> None:
         raise InputError(
             f"{path} is not a TensorFlow checkpoint, or is damaged: {error}. Remove it, and fetch it again."
         ) from None
-    weighted = [layer for layer in network.layers if layer.weights]
-    for layer in weighted:
-        for name, weight in zip(_variables(layer.name), layer.weights, strict=True):
-            shape, needed = found.get(name), list(weight.shape)
-            if shape != needed:
-                has = "lacks" if shape is None else f"has an array of {shape} for"
-                raise InputError(f"{path} is not VGGish's checkpoint: it {has} {name}, which needs {needed}.")
+    names = [name for layer in network.layers if layer.weights for name in _variables(layer.name)]
+    for name, weight in zip(names, network.weights, strict=True):
+        shape, needed = found.get(name), list(weight.shape)
+        if shape != needed:
+            has = "lacks" if shape is None else f"has an array of {shape} for"
+            raise InputError(f"{path} is not VGGish's checkpoint: it {has} {name}, which needs {needed}.")
     try:
-        for layer in weighted:
-            layer.set_weights([reader.get_tensor(name) for name in _variables(layer.name)])
+        network.set_weights([reader.get_tensor(name) for name in names])
     except tf.errors.OpError as error:
         raise InputError(f"{path} is damaged: {error}. Remove it, and fetch it again.") from None
 
 
 def _variables(layer: str) -> tuple[str, str]:
     """Names of a layer's kernel and bias in the checkpoint, where the layers of a group share a scope."""
-    group, underscore, _ = layer.partition("_")
-    scope = f"vggish/{group}/{layer}" if underscore else f"vggish/{layer}"
+    scope = f"vggish/{layer.partition('_')[0]}/{layer}" if "_" in layer else f"vggish/{layer}"
     return f"{scope}/weights", f"{scope}/biases"
 
 

@@ -1,7 +1,7 @@
 """Weights of the released networks: reading their files, and loading them into a network.
 
 The files are HDF5 as Keras 2 wrote it, gzipped. They are read as data, never as code: the arrays are assigned to
-layers in the order in which the file lists them, since the layers' names vary.
+layers in the order of the file, since the layers' names vary.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l3embedding.models.interface import UNKNOWN_LICENCE
-from l3embedding.models.l3 import Architecture, L3Model
+from l3embedding.models.registry import Architecture, L3Model
 from l3embedding.models.representation import Convention, student_representation
 from l3embedding.models.teachers import KerasEmbeddingModel
 from l3embedding.utils.downloads import digest
@@ -66,18 +66,16 @@ def _student_architecture(path: Path) -> Architecture:
     kernels = [arrays[0] for arrays in layers if arrays[0].ndim == 4]
     if not kernels or len(layers[-1]) != 4:
         raise InputError(
-            f"{path}: the input representation of this network cannot be told from its weights. "
+            f"{path}: the input representation of this network cannot be derived from its weights. "
             "Give the file its official name, such as openl3_audio_mel256_env.h5.gz, or pass input_repr."
         )
     return Architecture(student_representation(), tuple(kernel.shape[-1] for kernel in kernels[1::2]), "relu")
 
 
 def read_keras2_weights(path: Path) -> list[tuple[str, list[NDArray[np.float32]]]]:
-    """Read the layers of a Keras 2 HDF5 file, plain or gzipped.
+    """Read a Keras 2 HDF5 file, plain or gzipped: name and arrays of each layer with weights, in the file's order.
 
-    Returns
-    -------
-    Name and arrays of each layer with weights, in the file's order, without the spectrogram layers'.
+    The spectrogram layers are left out.
 
     Raises
     ------
@@ -90,8 +88,8 @@ def read_keras2_weights(path: Path) -> list[tuple[str, list[NDArray[np.float32]]
             content = gzip.decompress(content)
         with h5py.File(io.BytesIO(content), "r") as file:
             group = file.get("model_weights", file)
-            names = [_text(name) for name in group.attrs["layer_names"]]
-            layers = [(name, _arrays(group[name])) for name in names]
+            members = [(name, group[name]) for name in _names(group, "layer_names")]
+            layers = [(name, [layer[each][()] for each in _names(layer, "weight_names")]) for name, layer in members]
     except (OSError, EOFError, zlib.error, KeyError) as error:
         raise InputError(f"{path} is not a Keras 2 weights file, or is damaged: {error}") from None
     # kapre's DFT kernels and filter banks have several dimensions each; all other layers have a bias or a mean.
@@ -109,8 +107,7 @@ def load_keras2_weights(network: keras.Model, path: Path) -> None:
     stored = read_keras2_weights(path)
     layers = [layer for layer in network.layers if layer.weights]
     for (name, arrays), layer in zip(stored, layers, strict=False):
-        found = [array.shape for array in arrays]
-        needed = [tuple(weight.shape) for weight in layer.weights]
+        found, needed = [array.shape for array in arrays], [tuple(weight.shape) for weight in layer.weights]
         if found != needed:
             raise InputError(
                 f"{path} belongs to another network: its layer {name} has arrays {found}, "
@@ -124,9 +121,5 @@ def load_keras2_weights(network: keras.Model, path: Path) -> None:
         layer.set_weights(arrays)
 
 
-def _arrays(layer: h5py.Group) -> list[NDArray[np.float32]]:
-    return [layer[_text(name)][()] for name in layer.attrs["weight_names"]]
-
-
-def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else name
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    return [name.decode() if isinstance(name, bytes) else name for name in group.attrs[attribute]]

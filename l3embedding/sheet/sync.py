@@ -40,8 +40,8 @@ def sync_runs(runs: Sequence[Run], sheet: TrackingSettings) -> int:
     account = find_account()
     with _locked(folders):
         spreadsheet = patiently(lambda: open_sheet(sheet.gsheet_id, account))
-        if spreadsheet.title != (sheet.google_dev_app_name or spreadsheet.title):
-            logger.warning("the sheet is called %r, not %r", spreadsheet.title, sheet.google_dev_app_name)
+        if (name := sheet.google_dev_app_name) and name != spreadsheet.title:
+            logger.warning("the sheet is called %r, not %r", spreadsheet.title, name)
         current = [run for folder in folders if (run := read_run(folder))]
         written = 0
         for tab in TABS:

@@ -1,4 +1,4 @@
-"""Whether sampling brought diversity: a sample compared with random samples of its size.
+"""Whether a sample is more diverse than random samples of its size.
 
 ================  ============================================================================================
 `log_volume`      log det(F F^T + r I) per item, F the embeddings at unit length: how different they are
@@ -14,24 +14,22 @@ from numpy.typing import NDArray
 
 from l3embedding.data.shards import SensorFrames
 from l3embedding.upstream.dpp import log_volume
+from l3embedding.upstream.sampling import to_unit_norm
 
 _RIDGE = 1e-3
-_MOST_SAMPLED = 4096
-"""Sampled frames that are measured, at most."""
-_COVERED = 2048
-"""Frames whose coverage is measured."""
+_MOST_SAMPLED = 4096  # sampled frames that are measured, at most
+_COVERED = 2048  # frames whose coverage is measured
 _RANDOM_SAMPLES = 8
 
 
 def diagnose_sample(
     frames: SensorFrames, rows: NDArray[np.int64], rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-    """Compare the sampled `rows` of a sensor with random samples; of many rows, a random part."""
+    """Compare the sampled `rows` of a sensor, or a random part of them, with random samples; see `diagnose`."""
     rows = np.sort(rng.permutation(rows)[:_MOST_SAMPLED])
     pool = np.sort(rng.permutation(len(frames))[: max(4 * len(rows), 2048)])
-    return diagnose(
-        frames.read_embeddings(pool), frames.relevance[pool], frames.read_embeddings(rows), frames.relevance[rows], rng
-    )
+    embeddings, relevance = frames.read_embeddings(pool), frames.relevance[pool]
+    return diagnose(embeddings, relevance, frames.read_embeddings(rows), frames.relevance[rows], rng)
 
 
 def diagnose(
@@ -41,29 +39,19 @@ def diagnose(
     sample_relevance: NDArray[np.float32],
     rng: np.random.Generator,
 ) -> dict[str, dict[str, float]]:
-    """Compare a sample with random samples.
-
-    Parameters
-    ----------
-    embeddings, relevance
-        A uniform draw from the frames that could be sampled, float32 `[n, D]` and `[n]`; at least as many as the
-        sample has.
-    sample, sample_relevance
-        The sampled frames.
-    rng
-        Draws the random samples.
+    """Compare a sample with random samples, which are drawn from n frames that could be sampled.
 
     Returns
     -------
     For each measure at the top of this module `sample`, and `random_mean` and `random_std` of random samples.
     """
-    pool = _unit(embeddings)
+    pool = to_unit_norm(embeddings)
     covered = pool[rng.permutation(len(pool))[:_COVERED]]
     size = min(len(sample), len(pool))
     draws = (rng.choice(len(pool), size, replace=False) for _ in range(_RANDOM_SAMPLES))
     random = [_measure(pool[drawn], relevance[drawn], covered) for drawn in draws]
     diagnosis = {}
-    for name, value in _measure(_unit(sample), sample_relevance, covered).items():
+    for name, value in _measure(to_unit_norm(sample), sample_relevance, covered).items():
         values = [each[name] for each in random]
         diagnosis[name] = {"sample": value, "random_mean": float(np.mean(values)), "random_std": float(np.std(values))}
     return diagnosis
@@ -79,8 +67,3 @@ def _measure(
         "coverage": float(np.concatenate(nearest).mean()),
         "mean_relevance": float(relevance.mean()),
     }
-
-
-def _unit(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(embeddings, axis=1, keepdims=True).astype(np.float32)
-    return (embeddings / np.where(norms > 0, norms, np.float32(1))).astype(np.float32, copy=False)

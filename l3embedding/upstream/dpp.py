@@ -4,8 +4,8 @@ A k-DPP draws a set S of k items with probability proportional to det(L_S). Here
 of shape `[N, d]`. Its eigenvalues are those of the d x d *dual* B^T B, plus r, and N - rank times r itself.
 
 `sample_k_dpp`        draws exactly
-`sample_k_dpp_mcmc`   draws by a Markov chain of some steps from a random start, as the authors do
-`greedy_map`          searches the most probable set, without randomness
+`sample_k_dpp_mcmc`   draws by a few steps of a Markov chain from a random start, as the authors do
+`greedy_map`          searches for the most probable set, without randomness
 
 References
 ----------
@@ -28,17 +28,7 @@ _CHUNK = 2048
 
 @dataclass(frozen=True)
 class LowRankKernel:
-    """L = B B^T, represented by the eigenvectors of its dual B^T B.
-
-    Attributes
-    ----------
-    features
-        B, `[N, d]`.
-    eigenvalues
-        The nonzero ones, float64 `[R]`.
-    eigenvectors
-        Of the dual, float64 `[d, R]`.
-    """
+    """L = B B^T: the features B `[N, d]`, and the R nonzero eigenvalues and eigenvectors `[d, R]` of its dual B^T B."""
 
     features: NDArray[np.floating]
     eigenvalues: NDArray[np.float64]
@@ -51,7 +41,7 @@ class LowRankKernel:
         Raises
         ------
         InputError
-            The features are not finite.
+            A feature is not finite.
         """
         if not np.isfinite(features).all():
             raise InputError("A k-DPP's features must be finite numbers.")
@@ -67,7 +57,7 @@ class LowRankKernel:
 
     @property
     def rank(self) -> int:
-        """Rank of L, which is the most items that span a volume."""
+        """Rank of L; no more items than this span a volume."""
         return len(self.eigenvalues)
 
     def span(self, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -90,7 +80,7 @@ def sample_k_dpp(kernel: LowRankKernel, k: int, rng: np.random.Generator, *, rid
 
     Returns
     -------
-    Indices, int64 `[k]`, sorted.
+    Sorted indices, int64 `[k]`.
 
     Raises
     ------
@@ -102,10 +92,8 @@ def sample_k_dpp(kernel: LowRankKernel, k: int, rng: np.random.Generator, *, rid
     if k == 0:
         return np.empty(0, np.int64)
     if ridge <= 0 and k > rank:
-        raise InputError(
-            f"The {n} items span {rank} dimensions, so no {k} of them span a volume: "
-            f"draw at most {rank}, or set a ridge."
-        )
+        reason = f"The {n} items span {rank} dimensions, so no {k} of them span a volume"
+        raise InputError(f"{reason}: draw at most {rank}, or set a ridge.")
     log_values = np.log(kernel.eigenvalues + ridge)
     table = log_elementary_symmetric(log_values, k)
     from_complement = _draw_complement_count(table[:, -1], n - rank, ridge, rng) if ridge > 0 else 0
@@ -126,7 +114,7 @@ def sample_k_dpp_mcmc(
 
     Returns
     -------
-    Indices, int64 `[k]`, sorted.
+    Sorted indices, int64 `[k]`.
 
     Raises
     ------
@@ -168,13 +156,11 @@ def log_volume(features: NDArray[np.floating], ridge: float) -> float:
 
 
 def greedy_map(features: NDArray[np.floating], k: int, *, ridge: float = 0.0) -> NDArray[np.int64]:
-    """Choose k items one by one, each the one that adds most to the volume under L = B B^T + ridge I.
-
-    The features are B, `[N, d]`.
+    """Choose k items one by one, each the one that adds most to the volume under L = B B^T + ridge I, B `[N, d]`.
 
     Returns
     -------
-    Indices, int64 `[k]`, sorted.
+    Sorted indices, int64 `[k]`.
 
     Raises
     ------
@@ -204,7 +190,7 @@ def greedy_map(features: NDArray[np.floating], k: int, *, ridge: float = 0.0) ->
 
 
 def log_elementary_symmetric(log_values: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-    """Logarithms of the elementary symmetric polynomials e_0 to e_k of R values, given their logarithms `[R]`.
+    """Elementary symmetric polynomials of R values, from the logarithms of the values.
 
     Returns
     -------
@@ -241,20 +227,16 @@ def _draw_eigenvectors(
     chosen = []
     coins = np.log(rng.random(len(log_values)))
     for n in range(len(log_values), 0, -1):
-        if k == 0:
-            break
-        if coins[n - 1] < log_values[n - 1] + table[k - 1, n - 1] - table[k, n]:
+        if k and coins[n - 1] < log_values[n - 1] + table[k - 1, n - 1] - table[k, n]:
             chosen.append(n - 1)
             k -= 1
     return np.array(chosen[::-1], np.int64)
 
 
 def _sample_projection(basis: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw from the DPP whose kernel projects onto the orthonormal columns of `basis` `[N, k]`.
-
-    Items are drawn one by one, each with probability proportional to the squared length of the part of its row
-    outside the span of the rows drawn before.
-    """
+    """Draw from the DPP whose kernel projects onto the orthonormal columns of `basis` `[N, k]`."""
+    # Item by item, with probability proportional to the squared length of the part of its row that is outside the span
+    # of the rows drawn before.
     k = basis.shape[1]
     remaining = np.einsum("nk,nk->n", basis, basis)
     directions = np.empty((k, k))

@@ -1,12 +1,12 @@
 """Teacher extraction: from recordings to upstream shards.
 
-A frame is one second for teacher and student alike; `l3embedding.models.plugged` describes what a teacher
-whose frames are shorter or longer is given.
+A frame is one second for teacher and student alike; for a teacher whose frames are shorter or longer, see
+`l3embedding.models.interface`.
 
-The *survey* looks at the headers of a sensor's recordings. It finds most bad files before the first is embedded. It
-also determines which recording belongs to which split and shard, so it is kept: a resumed run has the same splits.
-Each recording is then decoded once, for its levels, the student's audio and the teacher's frames. A recording that
-proves bad only then is left out of its shard, which records why.
+The *survey* reads the headers of a sensor's recordings. It finds most bad files before the first is embedded. It also
+determines which recording belongs to which split and shard, so it is kept: a resumed run has the same splits. Each
+recording is then decoded once, for its levels, the student's audio and the teacher's frames. A recording that proves
+bad only then is left out of its shard, which records why.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from l3embedding.data.recordings import Recording
 from l3embedding.data.shards import SPLITS, Frames, read_attributes, read_skipped, write_upstream_shard
 from l3embedding.data.spl_series import SplSeries, find_series, read_series
 from l3embedding.embedding import embed_stream
-from l3embedding.models.plugged import in_seconds
+from l3embedding.models.interface import in_seconds
 from l3embedding.models.teachers import EmbeddingModel
 from l3embedding.settings import RecordingsSettings
 from l3embedding.utils.errors import InputError
@@ -47,7 +47,7 @@ Skipped = tuple[str, str]
 
 @dataclass(frozen=True)
 class Survey:
-    """The headers of one sensor's recordings: frames of each that seems usable, by path, and the others."""
+    """From the headers of a sensor's recordings: frames of each usable one, by path, and the unusable ones."""
 
     frames: dict[str, int]
     skipped: list[Skipped]
@@ -55,7 +55,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What a recording contributes to a shard, except its embedding."""
+    """A recording's part of a shard, except its embedding."""
 
     path: str
     audio: NDArray[np.int16]
@@ -76,13 +76,10 @@ def extract_sensors(
 
     Parameters
     ----------
-    sensors
-        The recordings of each.
     all_sensors
         Whether there are no others; if so, a missing split is reported before the first recording is embedded.
     spl_root
-        Folder of the sensors' measured levels, see `l3embedding.data.spl_series`; by default the levels are
-        those of the audio.
+        Folder of measured levels, see `l3embedding.data.spl_series`; by default, levels are computed from the audio.
 
     Returns
     -------
@@ -114,8 +111,6 @@ def extract_sensors(
 
 @dataclass(frozen=True)
 class _Extractor:
-    """Extraction of one sensor."""
-
     sensor: str
     recordings: list[Recording]
     teacher: EmbeddingModel
@@ -129,17 +124,20 @@ class _Extractor:
         return self.output_dir / "survey" / f"{self.sensor}.json"
 
     def survey(self) -> Survey:
-        """Look at the headers of the recordings, or read what an earlier run found."""
+        """Read the headers of the recordings, or what an earlier run found in them."""
         if self._cache.is_file():
             kept = read_json(self._cache)
             return Survey(kept["frames"], [(path, reason) for path, reason in kept["skipped"]])
         survey = Survey({}, [])
-        duplicates = self._duplicates()
+        first: dict[float, Path] = {}
+        dated = [recording for recording in self.recordings if np.isfinite(recording.timestamp)]
+        earliest = {each.path: first.setdefault(each.timestamp, each.path) for each in dated}
 
         def inspect(recording: Recording) -> int | InputError:
+            """Count the frames of a recording, or return why it cannot be used."""
             try:
-                if first := duplicates.get(recording.path):
-                    raise InputError(f"{recording.path} begins at the same time as {first}: a duplicate.")
+                if (other := earliest.get(recording.path, recording.path)) != recording.path:
+                    raise InputError(f"{recording.path} begins at the same time as {other}: a duplicate.")
                 length, rate = probe_audio(recording.path)
                 count = 1 + max(length - round(FRAME_S * rate), 0) // round(self.settings.hop_size * rate)
                 self._measured_levels(recording, count)  # reports gaps
@@ -159,10 +157,10 @@ class _Extractor:
         return survey
 
     def plan(self, survey: Survey) -> dict[Path, list[Recording]]:
-        """Split the recordings into train and validate, and into shards: path to recordings.
+        """Assign the recordings to splits and shards: path to recordings.
 
-        The split is by recording, so that the frames of one recording are all on one side. It depends only on the
-        seed, the sensor's name and the number of recordings. A single recording is for training.
+        All frames of a recording are in the same split, which depends only on the seed, the sensor's name and the
+        number of recordings. A single recording is for training.
         """
         usable = [recording for recording in self.recordings if str(recording.path) in survey.frames]
         n_validate = max(1, round(self.settings.validate_fraction * len(usable))) if len(usable) > 1 else 0
@@ -177,7 +175,7 @@ class _Extractor:
         return shards
 
     def extract(self, survey: Survey, bar: Progress) -> list[Skipped]:
-        """Write the shards; returns the recordings that were skipped."""
+        """Write the shards that are not finished; returns the recordings that were skipped."""
         if len(survey.frames) < 2:
             logger.warning("%s: too few usable recordings to validate on (%d)", self.sensor, len(survey.frames))
         shards = self.plan(survey)
@@ -192,11 +190,14 @@ class _Extractor:
                 survey = Survey(frames, survey.skipped + skipped)
                 write_json(self._cache, asdict(survey))
                 return self.extract(survey, bar)
-            if self._is_finished(path):
+            exists = path.is_file()
+            if exists and read_attributes(path)["teacher_weights_sha256"] == self.teacher.weights_sha256:
                 skipped += read_skipped(path)
                 bar.update(sum(survey.frames[str(recording.path)] for recording in shards[path]))
-            else:
-                skipped += self._write_shard(path, shards[path], bar)
+                continue
+            if exists:
+                logger.warning("%s is from another version of the teacher; it is replaced", path)
+            skipped += self._write_shard(path, shards[path], bar)
         return survey.skipped + skipped
 
     def _write_shard(self, path: Path, recordings: list[Recording], bar: Progress) -> list[Skipped]:
@@ -204,7 +205,15 @@ class _Extractor:
         skipped: list[Skipped] = []
         parts: list[_Decoded] = []
         embeddings: list[NDArray[np.float32]] = []
-        for part, embedding in embed_stream(self._decode_ahead(recordings, skipped), self.teacher):
+
+        def decoded() -> Iterator[tuple[_Decoded, NDArray[np.float32]]]:
+            for recording, result in zip(recordings, map_ahead(self._decode, recordings, _DECODERS), strict=True):
+                if isinstance(result, InputError):
+                    skipped.append(_skip(recording, result))
+                else:
+                    yield result
+
+        for part, embedding in embed_stream(decoded(), self.teacher):
             parts.append(part)
             embeddings.append(embedding)
             bar.update(len(embedding))
@@ -230,32 +239,8 @@ class _Extractor:
         write_upstream_shard(path, frames, attributes)
         return skipped
 
-    def _is_finished(self, path: Path) -> bool:
-        if not path.is_file():
-            return False
-        if read_attributes(path)["teacher_weights_sha256"] == self.teacher.weights_sha256:
-            return True
-        logger.warning("%s is of another version of the teacher; it is made again", path)
-        return False
-
-    def _duplicates(self) -> dict[Path, Path]:
-        """Recordings that begin at the exact time of an earlier one in the list, and that one."""
-        first: dict[float, Path] = {}
-        dated = [recording for recording in self.recordings if np.isfinite(recording.timestamp)]
-        pairs = {each.path: first.setdefault(each.timestamp, each.path) for each in dated}
-        return {path: earlier for path, earlier in pairs.items() if path != earlier}
-
-    def _decode_ahead(
-        self, recordings: list[Recording], skipped: list[Skipped]
-    ) -> Iterator[tuple[_Decoded, NDArray[np.float32]]]:
-        """Yield recordings with the teacher's frames, decoded ahead of it; bad ones are added to `skipped`."""
-        for recording, result in zip(recordings, map_ahead(self._decode, recordings, _DECODERS), strict=True):
-            if isinstance(result, InputError):
-                skipped.append(_skip(recording, result))
-            else:
-                yield result
-
     def _decode(self, recording: Recording) -> tuple[_Decoded, NDArray[np.float32]] | InputError:
+        """Decode a recording; returns it with the teacher's frames."""
         hop_size = self.settings.hop_size
         try:
             audio, rate = read_audio(recording.path)
@@ -288,18 +273,12 @@ class _Extractor:
 
 
 def require_splits(shards: list[Path], n_skipped: int) -> None:
-    """Refuse shards, existing or planned, without any to train or to validate on.
-
-    Raises
-    ------
-    InputError
-        That is so.
-    """
+    """Raise an `InputError` if there are no shards, existing or planned, to train or to validate on."""
     for split in SPLITS:
         if not any(path.parent.name == split for path in shards):
             raise InputError(
                 f"No usable recording is left to {split} on ({n_skipped} were skipped); "
-                "a sensor needs two recordings to give one to validate."
+                "a sensor needs two recordings for one of them to be validated on."
             )
 
 
@@ -309,7 +288,7 @@ def _skip(recording: Recording, error: InputError) -> Skipped:
 
 
 def _frames_at(audio: NDArray[np.float32], rate: int, to_rate: int, hop_size: float, count: int) -> NDArray[np.float32]:
-    """Cut `count` frames at another rate, where rounding may leave the last a few samples short."""
+    """Cut `count` frames at another rate, at which rounding may leave the last a few samples short."""
     frame, hop = round(FRAME_S * to_rate), round(hop_size * to_rate)
     audio = resample(audio, rate, to_rate)
     missing = (count - 1) * hop + frame - len(audio)

@@ -1,12 +1,9 @@
 """phi, the reduction from the teacher's R^D to the student's R^d.
 
-A mode of reduction is a module of `l3embedding.upstream.reductions`, named as `ReductionSettings.mode` names it,
-with two functions:
+Each mode of `ReductionSettings.mode` is a module of that name in `l3embedding.upstream.reductions`, with two functions:
 
     fit(sample, dim, settings, random_state) -> Phi      the sample in chunks, each `[n_i, D]`
     read(file, allow_pickle) -> Phi                      from the HDF5 file that `Phi.save` wrote
-
-So a new mode is a module there and a word of the setting.
 """
 
 from __future__ import annotations
@@ -45,7 +42,7 @@ class Phi(Protocol):
 
     @property
     def explained_variance_ratio(self) -> NDArray[np.float64] | None:
-        """What part of the sample's variance each dimension explains, `[d]`; None where that has no meaning."""
+        """Fraction of the sample's variance that each dimension explains, `[d]`; None where it is not defined."""
 
     def transform(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
         """Reduce embeddings `[n, D]` to float32 `[n, d]`."""
@@ -69,19 +66,12 @@ MODES = {each.name: f"{reductions.__name__}.{each.name}" for each in pkgutil.ite
 def fit_reduction(
     sample: Iterable[NDArray[np.floating]], dim: int, settings: ReductionSettings, random_state: int
 ) -> Phi:
-    """Fit phi.
-
-    Parameters
-    ----------
-    sample
-        Embeddings, in chunks `[n_i, D]`.
-    dim
-        The student's dimension d.
+    """Fit phi to embeddings in chunks `[n_i, D]`; `dim` is the student's dimension d.
 
     Raises
     ------
     InputError
-        The mode is not known, or the sample does not suffice for it, or an embedding is not finite.
+        The mode is not known, the sample is too small for it, or an embedding is not finite.
     """
     return _mode(settings.mode).fit(sample, dim, settings, random_state)
 
@@ -97,11 +87,11 @@ def load_reduction(path: str | os.PathLike[str], allow_pickle: bool = False) -> 
     Raises
     ------
     InputError
-        The file is missing or holds no reduction, or a UMAP without permission.
+        The file is missing or holds no reduction, or it holds a UMAP and that is not allowed.
     """
     try:
         with h5py.File(path, "r") as file:
-            # Files without the attribute are older than it.
+            # The first versions did not write the attribute.
             mode = file.attrs.get("mode") or ("umap" if "estimator" in file else "pca")
             return _mode(str(mode)).read(file, allow_pickle)
     except (OSError, KeyError) as error:
@@ -121,15 +111,15 @@ def save_arrays(
 def standardization(sample: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and scale of each feature, float64 `[D]`; the scale of a constant feature is 1."""
     if not np.isfinite(sample).all():
-        raise InputError("The sample holds an embedding that is not finite; draw it anew.")
+        raise InputError("The sample holds an embedding that is not finite; draw it again.")
     deviation = sample.std(axis=0, dtype=np.float64)
     return sample.mean(axis=0, dtype=np.float64), np.where(deviation > 0, deviation, 1.0)
 
 
 def check_dimension(embeddings: NDArray[np.floating], expected: int) -> None:
-    """Refuse embeddings of another teacher."""
+    """Raise an `InputError` for embeddings of another teacher."""
     if embeddings.shape[1] != expected:
-        raise InputError(f"phi takes embeddings of {expected} dimensions, not {embeddings.shape[1]}.")
+        raise InputError(f"phi expects embeddings of {expected} dimensions, not {embeddings.shape[1]}.")
 
 
 def _mode(name: str) -> _Mode:

@@ -1,4 +1,4 @@
-"""Samples of a sensor's embeddings, small and representative, for fitting the reduction phi.
+"""Small, representative samples of a sensor's embeddings, to fit the reduction phi on.
 
 `random`    uniform
 `spl`       without replacement, with probability proportional to relevance
@@ -7,13 +7,11 @@
 
 The kernel of the k-DPP is L = B B^T, where B holds the embeddings scaled to unit length, and the sample is drawn
 exactly. `kernel: paper` and `draw: mcmc` follow the authors. Their kernel is dominated by its ridge, and their
-chain stays near its random start. `draw: map` looks for the most probable set, without randomness.
+chain stays near its random start. `draw: map` searches for the most probable set, without randomness.
 
 Frames are grouped by local day, week or month, and every group contributes equally. The authors draw
 ceil(size / groups) from each group and nothing from a group that has fewer. Here a small group contributes all it
 has, and the others make up for it, so that the sample has the requested size.
-
-A new sampling is a function in `SAMPLINGS` and a word of `SampleSettings.method`.
 
 References
 ----------
@@ -30,7 +28,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from l3embedding.data.local_time import local_time
+from l3embedding.data.loudness import local_time
 from l3embedding.settings import SampleSettings
 from l3embedding.upstream.dpp import LowRankKernel, greedy_map, sample_k_dpp, sample_k_dpp_mcmc
 from l3embedding.utils.registry import look_up
@@ -81,7 +79,7 @@ def draw_sample(
 
     Returns
     -------
-    Frames, int64 `[min(size, n)]`, sorted.
+    Sorted frames, int64 `[min(size, n)]`.
 
     Raises
     ------
@@ -99,14 +97,9 @@ def draw_sample(
 
 
 def calendar_groups(timestamps: NDArray[np.float64], timescale: str, time_zone: str = "UTC") -> list[Rows]:
-    """Group frames by local day, ISO week or month, in order of time.
+    """Group frames by local `day`, ISO `week` or `month`, in order of time.
 
-    Parameters
-    ----------
-    timestamps
-        float64 `[n]`, Unix seconds; undated frames (NaN) form a group of their own.
-    timescale
-        `day`, `week` or `month`.
+    The timestamps are Unix seconds, float64 `[n]`; undated frames (NaN) form a group of their own.
     """
     period = look_up({"day": "D", "week": "W", "month": "M"}, timescale, "sample.timescale")
     # Undated frames are NaT, whose ordinal is the smallest integer.
@@ -133,6 +126,12 @@ def share_out(total: int, sizes: Sequence[int]) -> list[int]:
     return shares
 
 
+def to_unit_norm(embeddings: Features, order: int = 2) -> Features:
+    """Scale embeddings to unit l2 or l1 norm; zeros stay zeros, which a k-DPP never draws without a ridge."""
+    norms = np.linalg.norm(embeddings, ord=order, axis=1, keepdims=True)
+    return (embeddings / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)
+
+
 def _uniform(group: Group, k: int, settings: SampleSettings, rng: Rng) -> Rows:
     return rng.choice(len(group.relevance), k, replace=False)
 
@@ -145,10 +144,7 @@ def _by_relevance(group: Group, k: int, settings: SampleSettings, rng: Rng) -> R
 def _by_k_dpp(group: Group, k: int, settings: SampleSettings, rng: Rng, weighted: bool) -> Rows:
     draw = look_up(DRAWS, settings.draw, "sample.draw")
     order = look_up({"unit": 2, "paper": 1}, settings.kernel, "sample.kernel")
-    features = group.read_embeddings()
-    # To unit l2 or l1 norm; an embedding of zeros stays, and is never drawn without a ridge.
-    norms = np.linalg.norm(features, ord=order, axis=1, keepdims=True)
-    features = (features / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)
+    features = to_unit_norm(group.read_embeddings(), order)
     if weighted:
         features *= group.relevance[:, np.newaxis]
     return draw(features, k, settings, rng)

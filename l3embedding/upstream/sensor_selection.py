@@ -1,7 +1,7 @@
-"""Selection of sensors by a k-DPP over a map, so that they are far apart.
+"""Selection of sensors that are far apart, by a k-DPP over their places.
 
-The authors drew their 15 sensors this way, with similarity 1 / haversine distance. That matrix need not be a kernel
-(it has no diagonal, and may have negative eigenvalues); exp(-distance / scale) is one.
+The authors selected their 15 sensors this way, with similarity 1 / haversine distance. That matrix need not be a kernel
+(its diagonal is not defined, and it may have negative eigenvalues); exp(-distance / scale) is one.
 """
 
 from __future__ import annotations
@@ -30,18 +30,9 @@ def select_sensors(
     rng: np.random.Generator,
     scale_km: float | None = None,
 ) -> NDArray[np.int64]:
-    """Draw k sensors that are far apart.
+    """Draw k of the sensors at places `[n]` in degrees, far apart; returns their sorted indices, int64 `[k]`.
 
-    Parameters
-    ----------
-    latitude, longitude
-        Of all sensors, degrees, float64 `[n]`.
-    scale_km
-        Distance over which the similarity of two sensors falls by a factor of e; by default the mean distance.
-
-    Returns
-    -------
-    Indices, int64 `[k]`, sorted.
+    Over `scale_km`, by default the mean distance, the similarity of two sensors falls by a factor of e.
 
     Raises
     ------

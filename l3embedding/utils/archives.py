@@ -1,4 +1,4 @@
-"""Unpacking archives that others made: nothing outside the folder, no links, each file whole or not at all."""
+"""Safe unpacking of archives: nothing outside the folder, no links, each file whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ from l3embedding.utils.files import atomic_path, remove_leftovers
 from l3embedding.utils.progress import progress
 
 logger = logging.getLogger(__name__)
-_Extract = Callable[[tarfile.TarInfo], IO[bytes]]
 _Member = tuple[tarfile.TarInfo, Callable[[], IO[bytes]]]
 
 
 def extract(archive: Path, folder: Path, top: str = "") -> None:
     """Unpack a `.zip` or `.tar.gz` archive into `folder`, without the archive's folder `top` in the names.
 
-    Files that exist with the right size are left alone, so that an interrupted extraction resumes.
+    Files that exist with the right size are kept, so that an interrupted extraction resumes.
 
     Raises
     ------
     InputError
-        The archive is damaged, or has a link, a device, or a file that would lie outside `folder`.
+        The archive is damaged, or has a link, a device, or a file that would be outside `folder`.
     """
     for below, _, _ in os.walk(folder):
         remove_leftovers(below)
@@ -58,12 +57,12 @@ def extract(archive: Path, folder: Path, top: str = "") -> None:
 
 def _tar_members(raw: IO[bytes]) -> Iterator[_Member]:
     with tarfile.open(fileobj=raw, mode="r:gz") as file:
-        for member in file:
-            yield member, partial(cast(_Extract, file.extractfile), member)  # None only for what is no file
+        open_member = cast(Callable[[tarfile.TarInfo], IO[bytes]], file.extractfile)  # None only for what is no file
+        yield from ((member, partial(open_member, member)) for member in file)
 
 
 def _zip_members(raw: IO[bytes]) -> Iterator[_Member]:
-    # As members of a tar file, since zipfile has no filter: it renames what would lie outside.
+    # As members of a tar file, since zipfile has no filter: it renames files that would be outside.
     with zipfile.ZipFile(raw) as file:
         raw.seek(0)  # for the progress: the table of contents is at the end
         for entry in file.infolist():

@@ -1,8 +1,8 @@
 """Downloads that resume where they were interrupted, and get their name only once they are verified.
 
-What has arrived of a file lies beside it as `.NAME.part`, which the process that fetches it holds a lock on: others
-that want the same file wait for it. A checksum is written `ALGORITHM:DIGEST`; beside the algorithms of hashlib there
-is `git`, the id of a git blob: SHA-1 of `blob SIZE\\0` and the content.
+The part of a file that has arrived is beside it as `.NAME.part`. The process that fetches it holds a lock on that, and
+others that want the same file wait. A checksum is written `ALGORITHM:DIGEST`; the algorithms are those of hashlib and
+`git`, the id of a git blob: SHA-1 of `blob SIZE\\0` and the content.
 """
 
 from __future__ import annotations
@@ -26,12 +26,9 @@ from l3embedding.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 5
-"""Consecutive attempts without a new byte before a download fails."""
-PAUSE_S = 2.0
-"""Pause before the second attempt, s; it doubles with each further one."""
-TIMEOUT_S = 30.0
-"""How long a server may send nothing, s."""
+ATTEMPTS = 5  # consecutive ones without a new byte, before a download fails
+PAUSE_S = 2.0  # before the second attempt; it doubles with each further one
+TIMEOUT_S = 30.0  # for which a server may send nothing
 _CHUNK_BYTES = 1 << 14
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -41,27 +38,22 @@ class DownloadFailed(InputError):
 
 
 def failure(url: str, path: Path, reason: str) -> DownloadFailed:
-    """The error that tells the user how to do without a download."""
+    """Make the error that tells the user how to do without a download."""
     return DownloadFailed(f"{path.name} cannot be fetched ({reason}). Fetch {url} and put it at {path}.")
 
 
 def fetch_file(url: str, path: Path, checksum: str | None) -> Path:
-    """Fetch a file unless it exists, verify it, and return its path.
+    """Fetch the file at an HTTP address to `path` unless it exists, verify it, and return its path.
 
     Parameters
     ----------
-    url
-        HTTP address of the file.
-    path
-        Where to put it.
     checksum
         `md5:...`, `sha256:...` or `git:...`; None if none is known.
 
     Raises
     ------
     DownloadFailed
-        The server cannot be reached, refuses the request or interrupts it repeatedly, or the file that it sends has
-        another checksum.
+        The server cannot be reached, refuses the request, interrupts it repeatedly, or sends another file.
     InputError
         The file exists, with another checksum.
     """
@@ -77,13 +69,7 @@ def fetch_file(url: str, path: Path, checksum: str | None) -> Path:
 
 
 def verify(path: Path, checksum: str | None) -> None:
-    """Refuse a file with another checksum.
-
-    Raises
-    ------
-    InputError
-        The checksums differ; the remedy is to remove the file.
-    """
+    """Raise an `InputError` if a file has another checksum; the remedy is to remove it."""
     if difference := _difference(path, checksum):
         raise InputError(f"{path} is not the official file: its {difference}. Remove it.")
 
@@ -117,8 +103,9 @@ def _locked(name: Path, path: Path) -> Iterator[IO[bytes]]:
                 logger.info("waiting for another process, which is fetching %s", path)
                 fcntl.flock(part, fcntl.LOCK_EX)
             except OSError as error:
-                message = f"{path.parent} is on a file system without locks: {error}. Mount it with flock."
-                raise InputError(message) from None
+                raise InputError(
+                    f"{path.parent} is on a file system without locks ({error}); mount it with flock."
+                ) from None
             # The process that held the lock may have renamed or removed the file that was opened.
             try:
                 current = os.path.samestat(os.fstat(part.fileno()), name.stat())

@@ -15,18 +15,15 @@ from typing import Any
 from l3embedding.utils.errors import InputError
 
 _PARTIAL = ".partial-"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the block ends without an error.
 
-    Parameters
-    ----------
-    path
-        The finished file. Its folder is created. The temporary file is in the same folder, since a rename is atomic
-        only within a file system; its name begins with `.partial-` and keeps the suffix, by which some writers
-        choose their format.
+    The folder is created. The temporary file is in it too, since a rename is atomic only within a file system; its
+    name begins with `.partial-` and keeps the suffix, by which some writers choose their format.
 
     Raises
     ------
@@ -42,11 +39,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as written:  # on disk before the rename, or a power cut leaves an empty file
             os.fsync(written.fileno())
-        # mkstemp creates private files, but results are shared within a lab as far as its umask permits.
-        temporary.chmod(0o666 & ~_umask())
+        # mkstemp creates private files, but results are shared within a lab, as far as its umask permits.
+        os.umask(umask := os.umask(0))  # it can only be read by setting it
+        temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
-        if not _is_full(error):
+        # HDF5's errors have no number, only the text.
+        if error.errno not in _FULL and os.strerror(errno.ENOSPC) not in str(error):
             raise
         raise InputError(
             f"{path} cannot be written: the disk or its quota is full. Make room and run it again; "
@@ -69,13 +68,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file.
-
-    Raises
-    ------
-    InputError
-        The file is missing or is not JSON.
-    """
+    """Read a JSON file; an `InputError` names one that is missing or is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -85,13 +78,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Create the folder `path` and its parents, and return it.
-
-    Raises
-    ------
-    InputError
-        It cannot be created or written to; the message gives the reason.
-    """
+    """Create the folder `path` and its parents, and return it; an `InputError` if it cannot be written to."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -111,14 +98,3 @@ def remove_leftovers(folder: str | os.PathLike[str], before: float = math.inf) -
         with suppress(FileNotFoundError):
             if leftover.is_file() and leftover.stat().st_mtime < before:
                 leftover.unlink()
-
-
-def _is_full(error: OSError) -> bool:
-    # HDF5's errors have no number, only the text.
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or os.strerror(errno.ENOSPC) in str(error)
-
-
-def _umask() -> int:
-    current = os.umask(0)  # it can only be read by setting it
-    os.umask(current)
-    return current

@@ -12,16 +12,10 @@ Result = TypeVar("Result")
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Yield `function(item)` in the order of the items, computed in threads a few items ahead.
+    """Yield `function(item)` in the order of the items; `function` has to be safe to call from several threads.
 
-    Parameters
-    ----------
-    function
-        Has to be safe to call from several threads.
-    items
-        Consumed only as fast as the results are, so that memory stays bounded.
-    threads
-        Number of threads; up to twice as many results are kept ready.
+    Up to twice as many results as threads are kept ready. The items are consumed only as fast as the results are, so
+    that memory stays bounded.
     """
     pool = ThreadPoolExecutor(threads)
     futures: deque[Future[Result]] = deque()

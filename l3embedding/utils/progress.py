@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tqdm import tqdm
@@ -15,22 +16,21 @@ LOG_INTERVAL_S = 30.0
 
 
 class Progress(Protocol):
-    """Receives the amount of finished work."""
+    """Receives units of finished work as they are finished."""
 
-    def update(self, n: float) -> object:
-        """Add `n` units of finished work."""
+    def update(self, n: float) -> object: ...
 
 
+@dataclass(frozen=True)
 class _LogFile:
     """The file that tqdm draws its bar in, as lines of a log."""
 
-    def __init__(self, logger: logging.Logger) -> None:
-        self._logger = logger
+    logger: logging.Logger
 
     def write(self, text: str) -> None:
         # tqdm begins each drawing with a carriage return, and writes line feeds and cursor movements by themselves.
         if text.startswith("\r") and text.strip():
-            self._logger.info("%s", text.strip())
+            self.logger.info("%s", text.strip())
 
 
 @contextmanager

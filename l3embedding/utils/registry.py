@@ -11,13 +11,7 @@ Entry = TypeVar("Entry")
 
 
 def look_up(registry: Mapping[str, Entry], name: str, setting: str) -> Entry:
-    """Return what a name stands for.
-
-    Raises
-    ------
-    InputError
-        The registry has no such name; the message names the setting.
-    """
+    """Return the entry of a name; an unknown name is an `InputError` that mentions the setting."""
     if name not in registry:
         raise InputError(f"{setting} {name!r} is not one of {', '.join(registry)}.")
     return registry[name]

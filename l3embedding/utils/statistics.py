@@ -11,12 +11,7 @@ N_STATISTICS = 11
 
 
 def summary_statistics(series: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Summarise a series of vectors in one vector.
-
-    Parameters
-    ----------
-    series
-        float `[n, d]`, in temporal order.
+    """Summarise a series of vectors `[n, d]`, in temporal order, in one vector.
 
     Returns
     -------
@@ -26,8 +21,7 @@ def summary_statistics(series: NDArray[np.floating]) -> NDArray[np.float32]:
 
     References
     ----------
-    Salamon, Jacoby and Bello, A Dataset and Taxonomy for Urban Sound Research, ACM Multimedia 2014,
-    section 5.
+    Salamon, Jacoby and Bello, A Dataset and Taxonomy for Urban Sound Research, ACM Multimedia 2014, section 5.
     """
     from scipy.stats import kurtosis, skew
 

@@ -18,7 +18,8 @@ from numpy._core._multiarray_umath import __cpu_features__
 from sklearn.metrics import label_ranking_average_precision_score
 
 from l3embedding.classifier.metrics import curve_table, evaluate, evaluate_proximity, has_level, read_predictions
-from l3embedding.cli.evaluate import add_command, main
+from l3embedding.cli.evaluate import add_command
+from l3embedding.cli.sea import main
 from l3embedding.data.sonyc_ust import Category, Taxonomy, ground_truth, read_annotations, read_taxonomy
 from l3embedding.utils.errors import InputError
 from tests.support.reference_metrics import reference_evaluate
@@ -226,7 +227,7 @@ def files(clips, tmp_path) -> dict[str, Path]:
 
 
 def _run(files: dict[str, Path], folder: Path) -> int:
-    return main([str(files[name]) for name in ("predictions", "annotations", "taxonomy")] + [str(folder)])
+    return main(["evaluate", *(str(files[name]) for name in ("predictions", "annotations", "taxonomy")), str(folder)])
 
 
 def test_the_command_writes_and_prints_both_levels(files, clips, tmp_path, capsys):
@@ -326,14 +327,14 @@ def test_the_command_adds_intervals_and_evaluates_near_and_far_separately(files,
     annotations = pd.read_csv(files["annotations"])
     flags = ["--bootstrap", "50", "--proximity"]
     arguments = [str(files[name]) for name in ("predictions", "annotations", "taxonomy")] + [str(tmp_path / "out")]
-    assert main([*arguments, *flags]) == 2
+    assert main(["evaluate", *arguments, *flags]) == 2
     for column in [name for name in annotations if name.endswith("_presence") and "-" in name.split("_")[0]]:
         annotations[column.replace("presence", "proximity")] = np.where(annotations[column] == 1, "near", "-1")
     for category in TAXONOMY.categories:
         fine = [f"{name}_presence" for name in TAXONOMY.columns if name.startswith(f"{category.number}-")]
         annotations[f"{category.column}_presence"] = annotations[fine].max(axis=1)
     annotations.to_csv(files["annotations"], index=False)
-    assert main([*arguments, *flags]) == 0
+    assert main(["evaluate", *arguments, *flags]) == 0
     printed = capsys.readouterr().out
     assert printed.splitlines()[0].endswith("fine, far")
     assert re.search(r"^micro_auprc +\d\.\d{4} \[\d\.\d{4}, \d\.\d{4}\]", printed, re.MULTILINE)

@@ -55,7 +55,7 @@ def test_a_bad_recording_is_refused_by_name_and_reason(tmp_path, name, reason):
     assert name in str(error.value)
 
 
-def test_a_header_shows_length_and_rate_and_some_faults(tmp_path):
+def test_a_header_gives_length_and_rate_and_reveals_some_errors(tmp_path):
     _bad_files(tmp_path)
     assert probe_audio(tmp_path / "whole.flac") == (8000, 8000)
     assert probe_audio(tmp_path / "nan.wav") == (3, 8000)

@@ -1,4 +1,4 @@
-"""Embedding files: many of them in one array, and what is wrong with some."""
+"""Embedding files: stacked in one array, paired, and damaged ones left out."""
 
 from __future__ import annotations
 

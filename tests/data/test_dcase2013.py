@@ -1,4 +1,4 @@
-"""The scenes of DCASE 2013, which have neither table nor folds."""
+"""The scenes of DCASE 2013, which have neither a table nor folds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_class_is_the_name_without_the_number(root):
     assert clips["filename"].is_monotonic_increasing
 
 
-def test_five_folds_hold_two_of_each_class_always_the_same(root):
+def test_each_of_five_folds_has_the_same_two_clips_of_each_class(root):
     clips = read_dcase2013(root)
     assert (clips.groupby(["fold", "category"]).size() == 2).all()
     assert sorted(clips["fold"].unique()) == [1, 2, 3, 4, 5]

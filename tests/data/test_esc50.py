@@ -33,7 +33,7 @@ def test_clips_are_listed_by_name_with_path_fold_and_class(root):
     assert clips["category"].tolist() == ["dog", "rain", "dog"]
 
 
-def test_the_real_clips_are_all_there(shared):
+def test_all_real_clips_are_found(shared):
     clips = read_esc50(shared / "esc10")
     assert clips["path"].map(Path.is_file).all()
     assert clips["category"].nunique() == clips["target"].nunique() == 10

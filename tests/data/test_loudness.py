@@ -19,12 +19,12 @@ NEW_YORK = ZoneInfo("America/New_York")
 @pytest.mark.parametrize(
     ("frequency", "decibel"), [(31.62, -39.4), (125.9, -16.1), (501.2, -3.2), (1000, 0.0), (1995, 1.2), (7943, -1.1)]
 )
-def test_a_weighting_is_that_of_the_standard(frequency, decibel):
+def test_a_weighting_agrees_with_the_standard(frequency, decibel):
     # The standard's table is of exact third-octave frequencies, in steps of 0.1 dB.
     assert 20 * np.log10(a_weighting(np.array([frequency]))[0]) == pytest.approx(decibel, abs=0.06)
 
 
-def test_the_level_of_a_tone_is_its_power_weighted():
+def test_the_level_of_a_tone_is_its_weighted_power():
     rate = 16000
     time = np.arange(4 * rate) / rate
     for frequency, gain in ((1000, 0.0), (125, -16.1)):

@@ -1,4 +1,4 @@
-"""Which recordings there are, and when they were made."""
+"""Lists of recordings, and when they were made."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_a_shard_that_is_being_written_is_not_listed(tmp_path):
     assert list_shards(tmp_path) == []
 
 
-def test_embedding_files_are_openl3s(tmp_path, rng):
+def test_embedding_files_have_the_format_of_openl3(tmp_path, rng):
     embedding = rng.normal(size=(3, 2)).astype(np.float32)
     write_embedding(embedding_path(tmp_path, "a.wav"), embedding, np.arange(3) / 10)
     with np.load(tmp_path / "a.npz") as file:

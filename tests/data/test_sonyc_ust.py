@@ -1,4 +1,4 @@
-"""SONYC-UST: its taxonomy, who annotated what, and where the clips are."""
+"""SONYC-UST: its taxonomy, its annotations, its clips."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_the_order_of_rows_is_irrelevant(tmp_path, taxonomy, rng):
     pd.testing.assert_frame_equal(ground_truth(first, taxonomy), ground_truth(second, taxonomy))
 
 
-def test_only_the_verified_rows_of_the_split_are_the_truth_sorted_by_name(tmp_path, taxonomy):
+def test_the_ground_truth_is_the_verified_rows_of_the_split_sorted_by_name(tmp_path, taxonomy):
     annotations = _read(_table(ROWS), tmp_path, taxonomy)
     truth = ground_truth(annotations, taxonomy)
     assert list(truth.index) == ["4_e.wav", "5_d.wav"]
@@ -210,7 +210,7 @@ def test_each_clip_has_its_sensor(tmp_path, taxonomy):
     assert sensor_ids(annotations, pd.Index(["5_d.wav", "1_a.wav", "3_b.wav"])).tolist() == [5, 1, 3]
 
 
-def test_verified_targets_are_of_the_clips_that_annotator_0_labelled(tmp_path, taxonomy):
+def test_verified_targets_are_limited_to_clips_that_annotator_0_labelled(tmp_path, taxonomy):
     annotations = _read(_table(ROWS), tmp_path, taxonomy)
     targets = training_targets(annotations, taxonomy.coarse_columns, target_mode="verified")
     assert targets.to_dict("index") == {"1_a.wav": {"1_engine": 0, "2_dog": 1}}
@@ -219,7 +219,7 @@ def test_verified_targets_are_of_the_clips_that_annotator_0_labelled(tmp_path, t
         training_targets(volunteers, taxonomy.coarse_columns, target_mode="verified")
 
 
-def test_a_tag_is_unlabelled_if_every_annotator_says_minus_1(tmp_path, taxonomy):
+def test_a_tag_is_unlabelled_if_it_is_minus_1_for_every_annotator(tmp_path, taxonomy):
     annotations = _read(_table(ROWS), tmp_path, taxonomy)
     clips = pd.Index(["2_c.wav", "1_a.wav"])
     assert unlabelled(annotations, clips, ["1_engine", "1-2_large"]).tolist() == [[True, False], [False, False]]

@@ -34,7 +34,7 @@ def test_the_same_seed_makes_the_same_street_and_another_seed_another(street, tm
     assert _tree(tmp_path / "other") != _tree(street)
 
 
-def test_a_clip_that_is_lost_is_made_again_as_it_was(street):
+def test_a_lost_clip_is_restored_bit_for_bit(street):
     before = _tree(street)
     next((street / "sonyc_ust" / "audio").iterdir()).unlink()
     synthesize_street(street, STREET, 5)
@@ -48,12 +48,12 @@ def test_recordings_are_dated_over_several_days(street):
     assert len(days) == 3
 
 
-def test_annotations_have_the_true_schema(street, shared):
-    ours, true = (
+def test_annotations_have_the_published_schema(street, shared):
+    ours, published = (
         list(pd.read_csv(path, nrows=1))
         for path in (street / "sonyc_ust" / "annotations.csv", shared / "dcase_metrics_a" / "annotations.csv")
     )
-    assert ours == true
+    assert ours == published
     assert read_taxonomy(street / "sonyc_ust" / "dcase-ust-taxonomy.yaml") == read_taxonomy(
         shared / "dcase_metrics_a" / "dcase-ust-taxonomy.yaml"
     )
@@ -72,7 +72,7 @@ def test_every_category_occurs_in_both_splits_and_sensors_differ(street):
     assert not set(sensors["train"]) & set(sensors["validate"])
 
 
-def test_volunteers_do_not_quite_agree(street):
+def test_volunteers_disagree_on_some_tags(street):
     taxonomy = read_taxonomy(street / "sonyc_ust" / "dcase-ust-taxonomy.yaml")
     annotations = read_annotations(street / "sonyc_ust" / "annotations.csv", taxonomy)
     votes = annotations[annotations["split"] == "train"].groupby("audio_filename")[taxonomy.coarse_columns]
@@ -96,7 +96,7 @@ def test_a_source_is_of_unit_peak_and_varies(name):
     assert not np.array_equal(one, other)
 
 
-def test_sources_are_told_apart_by_their_mean_spectra():
+def test_mean_spectra_distinguish_the_sources():
     def spectrum(name, seed):
         sound = SOURCES[name](np.random.default_rng(seed), 2 * SAMPLE_RATE, SAMPLE_RATE)
         bands = np.abs(np.fft.rfft(sound))[1:].reshape(50, -1).mean(axis=1)

@@ -1,4 +1,4 @@
-"""Levels that a meter measured: read at any interval, averaged as the authors do, gaps known."""
+"""Measured levels: series of any interval, averages as the authors compute them, gaps."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_a_missing_clip_is_named_and_skipped(root, caplog):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ([*ROWS, "6.wav,6,0,4,1,,0,siren"], "row 5 has no whole number as its fold: .*6.wav"),
         ([*ROWS, "6.wav,6,0,4,1,one,0,siren"], "row 5 has no whole number as its fold"),
@@ -60,9 +60,9 @@ def test_a_missing_clip_is_named_and_skipped(root, caplog):
         (['"'], "cannot be read"),
     ],
 )
-def test_a_malformed_table_is_refused_by_its_row(root, rows, said):
+def test_a_malformed_table_is_refused_by_its_row(root, rows, message):
     _write(root, rows)
-    with pytest.raises(InputError, match=f"UrbanSound8K.csv.*{said}"):
+    with pytest.raises(InputError, match=f"UrbanSound8K.csv.*{message}"):
         read_urbansound8k(root)
 
 
@@ -73,7 +73,7 @@ def test_a_missing_column_is_named(root, column):
         read_urbansound8k(root)
 
 
-def test_a_folder_that_is_not_the_data_sets_is_refused(tmp_path):
+def test_another_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="UrbanSound8K.csv cannot be read"):
         read_urbansound8k(tmp_path)
     _write(tmp_path, ROWS)

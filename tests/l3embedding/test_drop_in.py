@@ -51,7 +51,7 @@ def test_a_loaded_model_gives_what_a_named_one_gives(chirp, sea):
     np.testing.assert_allclose(loaded_times, times, atol=TOLERANCE)
 
 
-def test_the_arguments_stand_in_the_packages_order(chirp, sea):
+def test_the_arguments_are_in_the_packages_order(chirp, sea):
     expected = edgel3.get_embedding(*chirp, model=sea, center=False, hop_size=0.2)
     by_place = edgel3.get_embedding(*chirp, None, "sea", 64, "ft", 95.45, False, 0.2, 0)
     np.testing.assert_array_equal(by_place[0], expected[0])
@@ -60,7 +60,7 @@ def test_the_arguments_stand_in_the_packages_order(chirp, sea):
 
 
 @pytest.mark.parametrize(("center", "hop_size"), [(True, 0.1), (False, 0.1), (False, 0.2)])
-def test_frames_are_as_many_as_the_packages_count(chirp, sea, center, hop_size):
+def test_the_number_of_frames_is_the_packages(chirp, sea, center, hop_size):
     audio, sr = chirp
     n_frames = 1 + int((audio.shape[0] + 0.5 * sr * center - sr) / float(int(hop_size * sr)))
     assert len(edgel3.get_embedding(audio, sr, model=sea, center=center, hop_size=hop_size)[0]) == n_frames
@@ -79,7 +79,7 @@ def test_stereo_other_rates_short_and_silent_audio_are_embedded(shared, chirp, s
         assert not np.isnan(openl3.get_audio_embedding(np.zeros(sr), sr, model=sea)[0]).any()
 
 
-def test_integers_are_audio_too(chirp, sea):
+def test_integer_samples_are_embedded(chirp, sea):
     audio, sr = chirp
     scaled, _ = edgel3.get_embedding(np.rint(audio * 32767).astype(np.int16), sr, model=sea)
     assert not np.isnan(scaled).any()
@@ -132,7 +132,7 @@ def test_edgel3s_arguments_are_refused_as_by_edgel3(chirp, arguments):
 
 
 @pytest.mark.parametrize("audio", [np.zeros(0), np.ones((10, 10, 10))])
-def test_audio_that_is_none_is_refused_as_by_the_packages(audio, sea):
+def test_empty_audio_and_audio_of_three_dimensions_are_refused_as_by_the_packages(audio, sea):
     with pytest.raises(edgel3.EdgeL3Error):
         edgel3.get_embedding(audio, 48000, model=sea)
 
@@ -170,7 +170,7 @@ def test_files_are_processed_as_by_the_packages(tmp_path, chirp, sea):
             openl3.process_audio_file([str(path)], model=sea)
 
 
-def test_openl3_leaves_alone_what_is_there_and_edgel3_does_not(tmp_path, chirp, sea):
+def test_openl3_keeps_existing_outputs_and_edgel3_overwrites_them(tmp_path, chirp, sea):
     soundfile.write(tmp_path / "chirp.wav", *chirp)
     (tmp_path / "chirp.npz").write_text("here before")
     openl3.process_audio_file(tmp_path / "chirp.wav", model=sea)

@@ -129,7 +129,7 @@ def test_the_stand_in_derives_from_its_seed_alone_and_is_named_as_such(rng):
     assert one.embedding_size == 128
 
 
-def test_the_stand_in_tells_sounds_apart(shared):
+def test_the_stand_in_distinguishes_sounds(shared):
     from l3embedding.classifier.fold_models import fold_model
     from l3embedding.classifier.folds import evaluate_folds
     from l3embedding.data.audio import read_audio

@@ -32,7 +32,7 @@ np.save(Path(sys.argv[2]) / "embedding.npy", embedding)
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_a_student_is_trained_and_taken_up_bit_for_bit_and_embeds_alike(backend, tmp_path):
+def test_a_student_is_trained_and_resumed_bit_for_bit_and_embeds_as_with_tensorflow(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(REPOSITORY)}

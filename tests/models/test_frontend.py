@@ -73,7 +73,7 @@ def test_the_teachers_image_is_openl3s(shared):
         np.testing.assert_allclose(_image(representation, frames[5])[loud], expected[loud], atol=1e-2)
 
 
-def test_the_image_is_that_of_a_float64_transcription(rng):
+def test_the_image_equals_a_float64_transcription(rng):
     representation = student_representation()
     frame = rng.normal(0, 0.1, 8000).astype(np.float32)
     padded = np.pad(frame.astype(float), 432)

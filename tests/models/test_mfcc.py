@@ -11,7 +11,7 @@ from l3embedding.models.mfcc import MfccModel
 from l3embedding.utils.statistics import summary_statistics
 
 
-def test_it_is_an_embedding_model_and_embeds_a_recording_of_any_rate(rng):
+def test_mfcc_statistics_are_an_embedding_model_for_recordings_of_any_rate(rng):
     model = MfccModel()
     assert isinstance(model, EmbeddingModel)
     embedding, timestamps = get_embedding(rng.normal(0, 0.1, 24_000), 8000, model, hop_size=0.5, center=False)

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 
-from l3embedding.models.l3 import architecture_of
 from l3embedding.models.networks import (
     EMBEDDING_LAYER,
     HEADS,
@@ -16,6 +15,7 @@ from l3embedding.models.networks import (
     split_embedding_model,
     student_network,
 )
+from l3embedding.models.registry import architecture_of
 from l3embedding.models.representation import OPENL3_REPRESENTATIONS, student_representation
 from l3embedding.settings import StudentSettings
 from l3embedding.utils.errors import InputError
@@ -59,7 +59,7 @@ def test_the_maximum_over_the_grid_is_the_512_d_embedding(rng):
     np.testing.assert_allclose(grid.max(axis=(0, 1)), small.predict(image, verbose=0)[0], atol=1e-5)
 
 
-def test_the_heads_are_openl3s_and_those_of_the_setting():
+def test_the_heads_are_openl3s_and_the_settings():
     assert set(HEADS) == {"openl3", *StudentSettings.model_fields["head"].annotation.__args__}
     with pytest.raises(InputError, match="'dense' is not one of openl3, relu, linear"):
         l3_audio_network((64, 50, 1), head="dense")

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from l3embedding.embedding import embed_stream, get_embedding, load_model
-from l3embedding.models.interface import EmbeddingModel
-from l3embedding.models.plugged import PluggedTeacher, in_seconds
+from l3embedding.models.interface import EmbeddingModel, PluggedTeacher, in_seconds
 from l3embedding.utils.errors import InputError
 
 
@@ -104,7 +103,7 @@ def test_a_teacher_embeds_a_recording_as_any_model_does(rng):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_a_stream_returns_each_recordings_embeddings_and_fills_the_batches(batch_size, rng):
+def test_a_stream_fills_the_batches_and_returns_each_recordings_embeddings(batch_size, rng):
     sizes = []
 
     class Counting(Loudness):

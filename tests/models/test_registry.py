@@ -13,8 +13,7 @@ import pytest
 from l3embedding.cli.sea import main
 from l3embedding.embedding import load_model
 from l3embedding.models import pretrained, registry
-from l3embedding.models.l3 import L3Model, architecture_of
-from l3embedding.models.registry import CACHE_VARIABLE, WeightsNotFound
+from l3embedding.models.registry import CACHE_VARIABLE, L3Model, WeightsNotFound, architecture_of
 from l3embedding.utils.downloads import verify
 from l3embedding.utils.errors import InputError
 from tests.conftest import REPOSITORY
@@ -25,7 +24,7 @@ L3_NAMES = sorted(name for name, model in registry.models().items() if isinstanc
 
 LOUDNESS = """
 import numpy as np
-from l3embedding.models.plugged import PluggedTeacher
+from l3embedding.models.interface import PluggedTeacher
 from l3embedding.models.registry import Family, Pretrained
 
 class Loudness:
@@ -80,7 +79,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_first():
 @pytest.mark.parametrize(
     "arguments", [["models"], ["embed", "README.md", "--model", "openl4"], ["fetch", "openl4"], ["--help"]]
 )
-def test_names_are_answered_without_keras(arguments):
+def test_names_are_resolved_without_keras(arguments):
     code = "import sys; from l3embedding.cli.sea import main\n"
     code += f"try: main({arguments})\nfinally: sys.exit(bool({{'keras', 'tensorflow'}} & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
@@ -96,7 +95,7 @@ def test_names_are_unique_and_fetched_names_exist():
 
 
 @pytest.mark.parametrize("name", L3_NAMES)
-def test_every_official_name_tells_its_architecture(name):
+def test_every_official_name_has_its_architecture(name):
     architecture = architecture_of(name)
     assert len(architecture.filters) == 4
     assert (architecture.representation.convention == "kapre") == name.endswith("-v0_4_0")

@@ -8,7 +8,7 @@ import pytest
 
 from l3embedding.embedding import get_embedding, load_model
 from l3embedding.models import registry
-from l3embedding.models.plugged import in_seconds
+from l3embedding.models.interface import in_seconds
 from l3embedding.models.vggish import (
     FILTERS,
     FRAME_LENGTH,
@@ -77,7 +77,7 @@ def _model(arrays, filters, units, rectified=False):
     return VggishModel("vggish", network, "0" * 64, "apache-2.0", 32)
 
 
-def test_the_image_is_that_of_the_published_front_end(frames):
+def test_the_image_is_the_published_front_ends(frames):
     images = keras.ops.convert_to_numpy(VggishLogMel()(frames))
     assert images.shape == (3, 96, 64, 1)
     for image, samples in zip(images, frames.astype(np.float64), strict=True):
@@ -105,7 +105,7 @@ def test_successive_examples_are_those_of_the_published_framing(rng):
 
 @pytest.mark.parametrize("units", [NARROW[1], ()])
 @pytest.mark.parametrize("rectified", [False, True])
-def test_the_network_is_that_of_the_paper(frames, rng, units, rectified):
+def test_the_network_is_the_papers(frames, rng, units, rectified):
     arrays = random_arrays(rng, NARROW[0], units)
     expected = [_reference_embedding(_reference_image(frame.astype(float)), arrays, rectified) for frame in frames[:2]]
     model = _model(arrays, NARROW[0], units, rectified)
@@ -131,7 +131,7 @@ def test_a_checkpoint_of_either_kind_is_read_by_its_names(tmp_path, rng, version
         np.testing.assert_array_equal(layer.get_weights()[1], bias)
 
 
-def test_what_is_not_vggishs_checkpoint_is_refused_by_the_first_array_that_differs(tmp_path, rng):
+def test_another_checkpoint_is_refused_by_the_first_array_that_differs(tmp_path, rng):
     path = tmp_path / "vggish_model.ckpt"
     write_checkpoint(path, random_arrays(rng, *NARROW))
     wrong = r"has an array of \[3, 3, 1, 3\] for vggish/conv1/weights, which needs \[3, 3, 1, 64\]"
@@ -145,7 +145,7 @@ def test_what_is_not_vggishs_checkpoint_is_refused_by_the_first_array_that_diffe
         load_checkpoint(vggish_network(*NARROW), path)
 
 
-def test_a_ports_file_is_read_by_order(tmp_path, rng):
+def test_a_keras_ports_file_is_read_in_the_order_of_its_layers(tmp_path, rng):
     arrays = random_arrays(rng, *NARROW)
     write_keras_port(tmp_path / "vggish.h5", arrays)
     network = vggish_network(*NARROW)
@@ -154,7 +154,7 @@ def test_a_ports_file_is_read_by_order(tmp_path, rng):
     np.testing.assert_array_equal(network.get_layer("fc2").get_weights()[1], arrays["fc2"][1])
 
 
-def test_it_is_loaded_by_its_name_and_embeds_seconds(tmp_path, rng, frames):
+def test_vggish_is_loaded_by_its_name_and_embeds_seconds(tmp_path, rng, frames):
     arrays = random_arrays(rng)
     write_keras_port(tmp_path / "vggish.h5", arrays)
     model = load_model("vggish", search=[tmp_path], download=False)

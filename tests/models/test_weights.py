@@ -41,7 +41,7 @@ def _random_network(rng, filters=FILTERS, head="relu"):
 
 @pytest.mark.parametrize("group", [None, "model_weights"])
 @pytest.mark.parametrize("zipped", [False, True])
-def test_weights_are_read_by_order_in_either_layout_and_the_spectrogram_left_out(tmp_path, rng, group, zipped):
+def test_weights_are_read_in_order_from_either_layout_without_the_spectrogram(tmp_path, rng, group, zipped):
     network = _random_network(rng)
     path = tmp_path / "w.h5"
     _save_as_keras2(network, path, group)

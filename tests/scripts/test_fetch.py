@@ -144,7 +144,7 @@ def test_an_archive_that_drifts_is_accepted_with_a_warning_and_any_other_refused
         server.files[f"/{name}"] = _packed(name, content | {"new.txt": b"new"})
     with caplog.at_level(logging.WARNING):
         fetch_dataset(DATASETS["esc50"], tmp_path / "esc50")
-    assert "GitHub makes this archive anew" in caplog.text
+    assert "GitHub creates this archive" in caplog.text
     with pytest.raises(InputError, match="the server.s is not the official file"):
         fetch_dataset(DATASETS["us8k"], tmp_path / "us8k")
 

@@ -67,7 +67,7 @@ def test_more_items_than_the_rank_are_refused_unless_there_is_a_ridge(rng):
     assert sample_k_dpp(kernel, 20, rng, ridge=1e-3).tolist() == list(range(20))
 
 
-def test_more_items_than_there_are_and_infinite_features_are_refused(rng):
+def test_too_many_items_and_infinite_features_are_refused(rng):
     with pytest.raises(InputError, match="cannot draw 6 of 5"):
         sample_k_dpp(LowRankKernel.from_features(np.eye(5)), 6, rng)
     with pytest.raises(InputError, match="finite"):
@@ -106,7 +106,7 @@ def test_the_chain_reaches_the_exact_marginals_after_many_steps_but_not_after_th
     assert np.abs(short - exact).max() > 0.1
 
 
-def test_as_often_as_dppy_draws_each_item(rng):
+def test_each_item_is_drawn_as_often_as_by_dppy(rng):
     dpps = pytest.importorskip("dppy.finite_dpps", reason="dppy is in the extra `test`")
     features = rng.normal(size=(40, 6)) * rng.uniform(0.2, 2, (40, 1))
     peer = dpps.FiniteDPP("likelihood", L_gram_factor=features.T)

@@ -9,7 +9,7 @@ import soundfile
 
 from l3embedding.data.recordings import by_sensor, list_recordings
 from l3embedding.downstream.clips import embed_clips
-from l3embedding.models.plugged import PluggedTeacher
+from l3embedding.models.interface import PluggedTeacher
 from l3embedding.settings import RecordingsSettings
 from l3embedding.upstream import extraction
 from l3embedding.upstream.extraction import extract_sensors
@@ -44,7 +44,7 @@ def _shards(folder):
 
 
 @pytest.mark.parametrize(("frame_length", "last"), [(960, 959), (1000, 999), (1500, None)])
-def test_a_teacher_is_given_the_students_second_and_nothing_else(tmp_path, sensors, frame_length, last):
+def test_a_teacher_receives_the_students_second_and_nothing_else(tmp_path, sensors, frame_length, last):
     extract_sensors(sensors, PluggedTeacher(Ends(frame_length), "ends"), SETTINGS, tmp_path / "out", 0)
     for path in _shards(tmp_path / "out"):
         with h5py.File(path) as shard:
@@ -68,7 +68,7 @@ def test_clips_and_recordings_are_embedded_alike(tmp_path, sensors, frame_length
         np.testing.assert_allclose(np.load(tmp_path / "clips" / name)["embedding"], expected, atol=1e-6)
 
 
-def test_shards_of_a_teacher_that_has_changed_are_made_again(tmp_path, sensors, caplog):
+def test_shards_of_a_teacher_that_has_changed_are_replaced(tmp_path, sensors, caplog):
     extract_sensors(sensors, PluggedTeacher(Ends(1000), "ends"), SETTINGS, tmp_path / "out", 0)
     before = {path: path.stat().st_mtime_ns for path in _shards(tmp_path / "out")}
     extract_sensors(sensors, PluggedTeacher(Ends(1000), "ends"), SETTINGS, tmp_path / "out", 0)

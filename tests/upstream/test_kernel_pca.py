@@ -9,8 +9,8 @@ import pytest
 from sklearn.decomposition import KernelPCA
 from sklearn.preprocessing import StandardScaler
 
-from l3embedding.upstream.kernel_pca import fit_kernel_pca
 from l3embedding.upstream.reduction import load_reduction
+from l3embedding.upstream.reductions.pca import fit_kernel_pca
 from l3embedding.utils.errors import InputError
 
 

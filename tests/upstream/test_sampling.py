@@ -145,13 +145,13 @@ def test_the_diagnostics_show_that_exact_draws_are_diverse_and_the_authors_chain
     assert diagnosed(method="spl")["mean_relevance"]["sample"] > 0.5
 
 
-def test_the_registries_hold_the_words_of_the_settings():
+def test_the_registries_hold_the_methods_and_draws_of_the_settings():
     for registry, setting in ((SAMPLINGS, "method"), (DRAWS, "draw")):
         assert registry.keys() == set(typing.get_args(SampleSettings.model_fields[setting].annotation))
 
 
 @pytest.mark.parametrize("setting", ["method", "draw", "kernel"])
-def test_an_unknown_word_is_refused_with_the_known_ones(rng, setting):
+def test_an_unknown_name_is_refused_and_the_known_ones_are_listed(rng, setting):
     settings = SampleSettings().model_copy(update={setting: "magic"})
     with pytest.raises(InputError, match=f"sample.{setting} 'magic' is not one of "):
         draw_sample(lambda rows: np.ones((len(rows), 3), np.float32), np.ones(9), [np.arange(9)], settings, 2, rng)

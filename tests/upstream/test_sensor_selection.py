@@ -1,4 +1,4 @@
-"""Sensors that lie apart."""
+"""Sensors that are far apart."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def reduction(clusters):
     return fit_reduction(np.split(clusters[0], 3), 3, SETTINGS, random_state=0)
 
 
-def test_it_preserves_neighbourhoods_also_of_new_embeddings(clusters, reduction):
+def test_it_preserves_neighbourhoods_of_new_embeddings_too(clusters, reduction):
     embeddings, labels = clusters
     reduced = reduction.transform(embeddings)
     assert reduced.shape == (180, 3)
@@ -41,7 +41,7 @@ def test_it_preserves_neighbourhoods_also_of_new_embeddings(clusters, reduction)
     assert (labels[nearest] == labels[::10, np.newaxis]).mean() > 0.95
 
 
-def test_a_seed_decides_the_result(clusters, reduction):
+def test_the_same_seed_gives_the_same_result(clusters, reduction):
     again = fit_reduction([clusters[0]], 3, SETTINGS, random_state=0)
     np.testing.assert_array_equal(again.estimator.embedding_, reduction.estimator.embedding_)
 
@@ -61,7 +61,7 @@ def test_a_saved_umap_is_loaded_only_when_that_is_allowed_and_only_undamaged(clu
 
 
 def test_too_few_embeddings_and_bad_ones_are_refused_before_the_fit():
-    with pytest.raises(InputError, match="needs 12 embeddings at least; it got 9"):
+    with pytest.raises(InputError, match="needs at least 12 embeddings; it got 9"):
         fit_reduction([np.zeros((9, 20), np.float32)], 10, SETTINGS, 0)
     with pytest.raises(InputError, match="not finite"):
         fit_reduction([np.full((50, 20), np.nan, np.float32)], 10, SETTINGS, 0)

@@ -146,7 +146,7 @@ def test_a_file_with_another_checksum_is_refused(server, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_digests_equal_those_of_the_usual_programs(tmp_path):
+def test_digests_equal_those_of_git_md5sum_and_sha256sum(tmp_path):
     (tmp_path / "x").write_bytes(b"hello\n")
     # git hash-object, md5sum, sha256sum
     assert digest(tmp_path / "x", "git") == "ce013625030ba8dba906f756967f9e9ca394464a"
@@ -191,7 +191,7 @@ def test_the_download_of_a_killed_process_is_resumed(server, tmp_path, rng):
     assert server.requests[-1] == ("/a.bin", f"bytes={kept}-")
 
 
-def test_a_process_that_was_killed_before_the_rename_costs_no_request(server, tmp_path):
+def test_a_download_killed_just_before_the_rename_is_finished_without_a_request(server, tmp_path):
     (tmp_path / ".a.bin.part").write_bytes(server.files["/a.bin"])
     assert _fetch(server, tmp_path) == server.files["/a.bin"]
     assert server.requests == []
@@ -202,7 +202,7 @@ def test_a_partial_file_longer_than_the_servers_is_fetched_from_the_start(server
     assert _fetch(server, tmp_path) == server.files["/a.bin"]
 
 
-def test_of_several_processes_that_want_a_file_one_fetches_it(server, tmp_path, rng):
+def test_only_one_of_several_processes_fetches_a_file(server, tmp_path, rng):
     server.files["/a.bin"], server.pause_s = _content(rng, 3_000_000), 0.02
     processes = [_process(server, tmp_path) for _ in range(3)]
     errors = [process.communicate()[1].decode() for process in processes]

@@ -3,8 +3,7 @@
 Licence: ksangeeta2429/edgel3, LICENSE, which does not mention the weights separately.
 """
 
-from l3embedding.models.l3 import Architecture, L3Model
-from l3embedding.models.registry import Family
+from l3embedding.models.registry import Architecture, Family, L3Model
 from l3embedding.models.representation import OPENL3_REPRESENTATIONS, student_representation
 from l3embedding.settings import PAPER_STUDENTS
 

@@ -6,8 +6,7 @@ A name without a version is the first release; `-v0_2_0` and `-v0_4_0` are the w
 
 from dataclasses import replace
 
-from l3embedding.models.l3 import Architecture, L3Model
-from l3embedding.models.registry import Family
+from l3embedding.models.registry import Architecture, Family, L3Model
 from l3embedding.models.representation import OPENL3_REPRESENTATIONS
 
 SOURCE = "https://github.com/marl/openl3"

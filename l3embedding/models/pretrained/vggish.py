@@ -1,7 +1,7 @@
 """VGGish (Hershey et al., ICASSP 2017): `vggish` without and `vggish_relu` with a ReLU after the last layer.
 
 Both are the same weights: the published TensorFlow checkpoint or the HDF5 file of a Keras port. There is no published
-checksum. Licence: that of the repository which publishes code and checkpoint. The network is in
+checksum. The licence is the one of the repository that publishes code and checkpoint. The network is in
 `l3embedding.models.vggish`.
 """
 

@@ -1,7 +1,13 @@
-"""PCA of standardised embeddings; with a kernel other than linear, see `l3embedding.upstream.kernel_pca`.
+"""PCA of standardised embeddings, linear or with a kernel.
 
 The linear PCA is exact and reads the sample once, in any number of chunks: it keeps only sums and products of the
-features, D + D^2 numbers in float64.
+features, D + D^2 numbers in float64. With another kernel, phi projects onto the principal components of the feature
+space that the kernel implies, and keeps the whole sample.
+
+References
+----------
+Scholkopf, Smola and Muller, Nonlinear component analysis as a kernel eigenvalue problem, 1998;
+scikit-learn's `KernelPCA`.
 """
 
 from __future__ import annotations
@@ -9,55 +15,46 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
+from typing import ClassVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import KernelPCA
+from sklearn.metrics.pairwise import pairwise_kernels
 
 from l3embedding.settings import ReductionSettings
-from l3embedding.upstream.kernel_pca import fit_kernel_pca, read_kernel_pca
-from l3embedding.upstream.reduction import Phi, check_dimension, save_arrays
+from l3embedding.upstream.reduction import Phi, check_dimension, save_arrays, standardization
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.registry import look_up
+
+_ROWS = 4096
+"""Embeddings that are transformed at once, which bounds the matrix of their similarities to the sample."""
+_ARRAYS = ("mean", "scale", "landmarks", "projection", "kernel_means")
+_MATRICES = 3
+"""Copies of the kernel matrix that scikit-learn holds while it fits."""
 
 
 @dataclass(frozen=True)
 class Pca:
-    """phi(x) = (x - mean) / scale, projected onto the principal components.
+    """phi(x) = (x - mean) / scale, projected onto the principal components."""
 
-    Attributes
-    ----------
-    mean, scale
-        Of each feature of the sample, float64 `[D]`; the scale of a constant feature is 1.
-    components
-        Orthonormal rows, float64 `[d, D]`, by decreasing variance. The largest entry of each is positive.
-    explained_variance
-        Along each component, float64 `[d]`.
-    explained_variance_ratio
-        The same as a part of the variance of all standardised features.
-    n_samples
-        Embeddings it was fitted on.
-    """
-
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    components: NDArray[np.float64]
-    explained_variance: NDArray[np.float64]
+    mean: NDArray[np.float64]  # [D]
+    scale: NDArray[np.float64]  # [D]; 1 for a constant feature
+    components: NDArray[np.float64]  # orthonormal rows [d, D], by decreasing variance; the largest entry is positive
+    explained_variance: NDArray[np.float64]  # [d]
     explained_variance_ratio: NDArray[np.float64]
     n_samples: int
 
     @property
     def embedding_size(self) -> int:
-        """The student's dimension d."""
         return len(self.components)
 
     @property
     def key(self) -> str:
-        """Name of the dataset of reduced embeddings, as in the authors' files."""
         return f"pca_ndata={self.n_samples}_emb={self.embedding_size}_kernel=linear"
 
     def transform(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Reduce embeddings `[n, D]` to float32 `[n, d]`."""
         check_dimension(embeddings, len(self.mean))
         projection = (self.components / self.scale).T
         # Embeddings minus mean loses nothing in float32; the error of the mean's own rounding is the same
@@ -67,23 +64,16 @@ class Pca:
         return reduced + ((mean - self.mean) @ projection).astype(np.float32)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to an HDF5 file, whole or not at all."""
         save_arrays(path, "pca", asdict(self))
 
 
 def fit_pca(sample: Iterable[NDArray[np.floating]], dim: int) -> Pca:
-    """Fit standardisation and linear PCA in one pass over chunks `[n_i, D]`.
-
-    Raises
-    ------
-    InputError
-        There are too few embeddings or features, or they vary in too few directions, or one is not finite.
-    """
+    """Fit standardisation and linear PCA in one pass over chunks `[n_i, D]`."""
     n, shift, total, products = _accumulate(sample)
     if n <= dim:
         raise InputError(f"PCA to {dim} dimensions needs more than {dim} embeddings; it got {n}.")
     if len(shift) < dim:
-        raise InputError(f"PCA cannot take {len(shift)} dimensions to {dim}; choose a smaller student.")
+        raise InputError(f"PCA cannot reduce {len(shift)} dimensions to {dim}; choose a smaller student.")
     offset = total / n
     covariance = products / n - np.outer(offset, offset)
     variance = np.maximum(np.diag(covariance), 0)
@@ -100,24 +90,13 @@ def fit_pca(sample: Iterable[NDArray[np.floating]], dim: int) -> Pca:
     components = vectors[:, :dim].T
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, np.newaxis], axis=1)
     explained = values[:dim]
-    return Pca(
-        mean=shift + offset,
-        scale=scale,
-        components=components * np.sign(largest),
-        explained_variance=explained,
-        explained_variance_ratio=explained / values.sum(),
-        n_samples=n,
-    )
+    return Pca(shift + offset, scale, components * np.sign(largest), explained, explained / values.sum(), n)
 
 
 def _accumulate(
     chunks: Iterable[NDArray[np.floating]],
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Count, shift, sum and products of the shifted rows.
-
-    The shift is the first chunk's mean. Without it the products would be dominated by the square of the mean, and
-    the variance lost in rounding.
-    """
+    """Return number of rows, shift, and sum and products of the shifted rows."""
     n = 0
     shift = total = products = np.empty(0)
     for chunk in chunks:
@@ -125,8 +104,9 @@ def _accumulate(
         if not len(rows):
             continue
         if not np.isfinite(rows).all():
-            raise InputError("The sample holds an embedding that is not finite; draw it anew.")
+            raise InputError("The sample holds an embedding that is not finite; draw it again.")
         if n == 0:
+            # Without a shift, the square of the mean would dominate the products, and the variance be lost in rounding.
             shift = rows.mean(axis=0)
             total, products = np.zeros_like(shift), np.zeros((len(shift), len(shift)))
         rows = rows - shift
@@ -138,6 +118,71 @@ def _accumulate(
     return n, shift, total, products
 
 
+@dataclass(frozen=True)
+class KernelPhi:
+    """phi(x) = (k(z, landmarks), centred) projected onto the components, z = (x - mean) / scale."""
+
+    kernel: str  # poly (degree 3, offset 1) or rbf, with gamma 1 / D
+    mean: NDArray[np.float64]  # [D]
+    scale: NDArray[np.float64]  # [D]; 1 for a constant feature
+    landmarks: NDArray[np.float32]  # the standardised sample, [N, D]
+    projection: NDArray[np.float64]  # eigenvectors over the roots of their eigenvalues, [N, d]
+    kernel_means: NDArray[np.float64]  # of the columns of the sample's kernel matrix, [N]
+
+    # Not defined: the kernel's feature space may have infinitely many dimensions.
+    explained_variance_ratio: ClassVar[None] = None
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.landmarks)
+
+    @property
+    def embedding_size(self) -> int:
+        return self.projection.shape[1]
+
+    @property
+    def key(self) -> str:
+        return f"pca_ndata={self.n_samples}_emb={self.embedding_size}_kernel={self.kernel}"
+
+    def transform(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
+        check_dimension(embeddings, len(self.mean))
+        landmarks = self.landmarks.astype(np.float64)
+        reduced = np.empty((len(embeddings), self.embedding_size), np.float32)
+        for start in range(0, len(embeddings), _ROWS):
+            standardized = (embeddings[start : start + _ROWS] - self.mean) / self.scale
+            similarity = pairwise_kernels(standardized, landmarks, metric=self.kernel)
+            centred = similarity - self.kernel_means - similarity.mean(axis=1, keepdims=True) + self.kernel_means.mean()
+            reduced[start : start + _ROWS] = centred @ self.projection
+        return reduced
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        save_arrays(path, "pca", {name: getattr(self, name) for name in _ARRAYS}, kernel=self.kernel)
+
+
+def fit_kernel_pca(chunks: Iterable[NDArray[np.floating]], dim: int, kernel: str, random_state: int) -> KernelPhi:
+    """Fit standardisation and kernel PCA to chunks `[n_i, D]`; the seed is for the eigensolver's start."""
+    sample = np.concatenate(list(chunks))
+    n = len(sample)
+    needed = _MATRICES * 8 * n**2
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    if needed > available:
+        fitting = int((available / (_MATRICES * 8)) ** 0.5)
+        raise InputError(
+            f"Kernel PCA of {n} embeddings needs {needed / 1e9:.1f} GB, and {available / 1e9:.1f} GB are free: "
+            f"set sample.size to at most {fitting}, or reduction.kernel: linear, which has no limit."
+        )
+    if n <= dim:
+        raise InputError(f"PCA to {dim} dimensions needs more than {dim} embeddings; it got {n}.")
+    mean, scale = standardization(sample)
+    landmarks = ((sample - mean) / scale).astype(np.float32)
+    fitted = KernelPCA(dim, kernel=kernel, eigen_solver="auto", random_state=random_state)
+    fitted.fit(landmarks.astype(np.float64))
+    if (rank := int((fitted.eigenvalues_ > fitted.eigenvalues_[0] * 1e-12).sum())) < dim:
+        raise InputError(f"The sample varies in {rank} directions only, not in {dim}; sample more.")
+    projection = fitted.eigenvectors_ / np.sqrt(fitted.eigenvalues_)
+    return KernelPhi(kernel, mean, scale, landmarks, projection, fitted._centerer.K_fit_rows_)
+
+
 KERNELS: dict[str, Callable[[Iterable[NDArray[np.floating]], int, str, int], Phi]] = {
     "linear": lambda sample, dim, kernel, random_state: fit_pca(sample, dim),
     "poly": fit_kernel_pca,
@@ -147,13 +192,13 @@ KERNELS: dict[str, Callable[[Iterable[NDArray[np.floating]], int, str, int], Phi
 
 
 def fit(sample: Iterable[NDArray[np.floating]], dim: int, settings: ReductionSettings, random_state: int) -> Phi:
-    """Fit phi; see `l3embedding.upstream.reduction.fit_reduction`."""
+    """Fit phi, with the kernel of the settings."""
     return look_up(KERNELS, settings.kernel, "reduction.kernel")(sample, dim, settings.kernel, random_state)
 
 
 def read(file: h5py.File, allow_pickle: bool) -> Phi:
     """Read what `save` of any kernel wrote."""
     if "landmarks" in file:
-        return read_kernel_pca(file)
+        return KernelPhi(str(file.attrs["kernel"]), **{name: file[name][:] for name in _ARRAYS})
     values = {each.name: file[each.name][()] for each in fields(Pca)}
     return Pca(**values | {"n_samples": int(values["n_samples"])})

@@ -1,4 +1,4 @@
-"""UMAP of standardised embeddings: it preserves neighbourhoods, PCA variance, and it takes far more time.
+"""UMAP of standardised embeddings: it preserves neighbourhoods, where PCA preserves variance, and is far slower.
 
 References
 ----------
@@ -16,7 +16,7 @@ import typing
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
@@ -36,49 +36,33 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @dataclass(frozen=True)
 class UmapPhi:
-    """phi(x) = UMAP((x - mean) / scale).
+    """phi(x) = UMAP((x - mean) / scale)."""
 
-    Attributes
-    ----------
-    mean, scale
-        Of each feature of the sample, float64 `[D]`; the scale of a constant feature is 1.
-    estimator
-        umap-learn's, fitted.
-    n_samples
-        Embeddings it was fitted on.
-    """
-
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
+    mean: NDArray[np.float64]  # [D]
+    scale: NDArray[np.float64]  # [D]; 1 for a constant feature
     estimator: UMAP
     n_samples: int
 
+    explained_variance_ratio: ClassVar[None] = None  # not defined: UMAP is not a projection
+
     @property
     def embedding_size(self) -> int:
-        """The student's dimension d."""
         return int(self.estimator.n_components)
 
     @property
     def key(self) -> str:
-        """Name of the dataset of reduced embeddings, in the style of the authors' files."""
         of = self.estimator
         shape = f"umap_ndata={self.n_samples}_emb={self.embedding_size}"
         return f"{shape}_k={of.n_neighbors}_metric={of.metric}_dist={of.min_dist:g}"
 
-    @property
-    def explained_variance_ratio(self) -> None:
-        """Not defined: UMAP is not a projection."""
-        return None
-
     def transform(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Reduce embeddings `[n, D]` to float32 `[n, d]`."""
         check_dimension(embeddings, len(self.mean))
         # Several shards are reduced at a time, and umap-learn is not safe in threads.
         with _ONE_AT_A_TIME:
-            return np.asarray(self.estimator.transform(_standardized(embeddings, self.mean, self.scale)), np.float32)
+            standardized = ((embeddings - self.mean) / self.scale).astype(np.float32)
+            return np.asarray(self.estimator.transform(standardized), np.float32)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to an HDF5 file, whole or not at all; the estimator is pickled, with its hash."""
         pickled = pickle.dumps(self.estimator)
         arrays: dict[str, NDArray[Any] | int] = {"mean": self.mean, "scale": self.scale, "n_samples": self.n_samples}
         arrays["estimator"] = np.frombuffer(pickled, np.uint8)
@@ -86,36 +70,23 @@ class UmapPhi:
 
 
 def fit(sample: Iterable[NDArray[np.floating]], dim: int, settings: ReductionSettings, random_state: int) -> UmapPhi:
-    """Fit phi; see `l3embedding.upstream.reduction.fit_reduction`.
-
-    Raises
-    ------
-    InputError
-        There are too few embeddings for the dimension or the neighbours, or one is not finite.
-    """
+    """Fit standardisation and UMAP to chunks `[n_i, D]`."""
     embeddings = np.concatenate(list(sample))
     needed = max(dim + 2, settings.n_neighbors + 1)
     if len(embeddings) < needed:
         raise InputError(
-            f"UMAP to {dim} dimensions with {settings.n_neighbors} neighbours needs {needed} embeddings "
-            f"at least; it got {len(embeddings)}."
+            f"UMAP to {dim} dimensions with {settings.n_neighbors} neighbours needs at least {needed} embeddings; "
+            f"it got {len(embeddings)}."
         )
     mean, scale = standardization(embeddings)
     logger.info("fitting UMAP to %d embeddings; umap-learn compiles itself for up to a minute first", len(embeddings))
-    # Slow to import.
-    from umap import UMAP
+    from umap import UMAP  # slow to import
 
-    estimator = UMAP(
-        n_components=dim,
-        n_neighbors=settings.n_neighbors,
-        min_dist=settings.min_dist,
-        metric=settings.metric,
-        random_state=random_state,
-        n_jobs=1,
-    )
+    options = settings.model_dump(include={"n_neighbors", "min_dist", "metric"})
+    estimator = UMAP(n_components=dim, random_state=random_state, n_jobs=1, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that a seed means one thread
-        estimator.fit(_standardized(embeddings, mean, scale))
+        estimator.fit(((embeddings - mean) / scale).astype(np.float32))
     return UmapPhi(mean, scale, estimator, len(embeddings))
 
 
@@ -131,9 +102,3 @@ def read(file: h5py.File, allow_pickle: bool) -> UmapPhi:
         raise InputError(f"{file.filename} is damaged: its estimator is not what was saved.")
     estimator = pickle.loads(content)  # allowed by the user
     return UmapPhi(file["mean"][:], file["scale"][:], estimator, int(file["n_samples"][()]))
-
-
-def _standardized(
-    embeddings: NDArray[np.floating], mean: NDArray[np.float64], scale: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    return ((embeddings - mean) / scale).astype(np.float32)
