@@ -1,7 +1,7 @@
 """Collect a run's results into one tidy table: a row per run and metric, a column per parameter.
 
 Parameters come from the records of the stages alone, never from the names of folders. What led to a
-result is found by following the `inputs` of its stage.
+result is found by following the signatures of its stage's inputs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -67,8 +67,8 @@ class Run:
         return "finished" in self.record
 
 
-Find = Callable[[str], Run | None]
-"""Finds the run in whose folder a path lies; None for a path outside all of them."""
+Find = Callable[[Run, str], Run | None]
+"""Finds the run whose output an input of another run is; None for an input from outside all runs."""
 
 
 @dataclass(frozen=True)
@@ -190,26 +190,18 @@ def caveats(rows: pd.DataFrame) -> list[str]:
 
 
 def _finder(runs: Sequence[Run]) -> Find:
-    by_folder = {run.folder.resolve(): run for run in runs}
-    by_signature = {run.record["signature"]: run for run in runs}
-    by_name = {Path(run.name).parts: run for run in runs}
+    # By signature, since folders may have been moved or copied. Of two runs with one signature, the finished one.
+    by_signature = {run.record["signature"]: run for run in sorted(runs, key=lambda run: run.finished)}
 
-    @cache
-    def find(text: str) -> Run | None:
-        path = Path(text)
-        for place in (path, *path.parents):
-            if run := by_folder.get(place.resolve()):
-                return run
-            if (place / DONE).is_file() and (place / CONFIG).is_file():
-                # Another experiment's output, or ours before the folders were copied.
-                elsewhere = Run(str(place), place, read_json(place / DONE))
-                return by_folder.setdefault(place.resolve(), by_signature.get(elsewhere.record["signature"], elsewhere))
-        if path.exists():
-            return None
-        # All folders have been moved together, and the path still names their old place.
-        parts = path.parts
-        spans = ((start, end) for start in range(len(parts)) for end in range(len(parts), start, -1))
-        return next((run for start, end in spans if (run := by_name.get(parts[start:end]))), None)
+    def find(run: Run, flag: str) -> Run | None:
+        signature, within, _ = run.record["fingerprints"][flag].partition("/")
+        if within and signature not in by_signature:
+            path = Path(run.record["inputs"][flag])
+            for place in (path, *path.resolve().parents):
+                # Another experiment's output, unless it has been recomputed with other settings.
+                if (place / DONE).is_file() and (record := read_json(place / DONE))["signature"] == signature:
+                    by_signature[signature] = Run(str(place), place, record)
+        return by_signature.get(signature)
 
     return find
 
@@ -219,7 +211,7 @@ def _lineage(run: Run, find: Find) -> list[Run]:
     line = [run]
     # It grows while it is read.
     for each in line:
-        parents = filter(None, map(find, each.record["inputs"].values()))
+        parents = filter(None, (find(each, flag) for flag in each.record["inputs"]))
         line += [parent for parent in dict.fromkeys(parents) if parent not in line]
     return line
 
@@ -232,7 +224,8 @@ def _parameters(run: Run, find: Find) -> Row:
     own |= {f"inputs.{flag}": path for flag, path in inputs.items() if path not in recorded.values()}
     # The path of a stage's output tells no more than that stage's parameters do. But a training that was continued
     # differs from one that was not, wherever the earlier one lies.
-    told = {key for key, value in own.items() if value in inputs.values() and find(value)}
+    outputs = [path for flag, path in inputs.items() if find(run, flag)]
+    told = {key for key, value in own.items() if value in outputs}
     return {key: value for key, value in own.items() if key not in told - {"distillation.continue_from"}}
 
 

@@ -1,4 +1,4 @@
-"""The report, on made-up runs whose figures are known."""
+"""The report, on made-up runs with known figures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import get_args
 from urllib.parse import unquote
 
@@ -25,10 +26,23 @@ from l3embedding.utils.errors import InputError
 CLASSES = {"engine": 0.9, "dog": 0.5}
 
 
+def _fingerprint(path):
+    """As of `l3embedding.jobs.folder`, but of paths outside any stage's folder, too, that do not exist."""
+    path = Path(path)
+    inside = (place for place in (path, *path.parents) if (place / "done.json").is_file())
+    return next((json.loads((place / "done.json").read_text())["signature"] + "/." for place in inside), "files")
+
+
 def _stage(folder, stage, parameters=None, inputs=None, results=None, finished=True):
     folder.mkdir(parents=True)
     parameters, inputs = parameters or {}, inputs or {}
-    record = {"stage": stage, "signature": str(folder), "signed": dotted(parameters), "inputs": inputs}
+    record = {
+        "stage": stage,
+        "signature": str(folder).replace("/", ":"),
+        "signed": dotted(parameters),
+        "inputs": inputs,
+    }
+    record["fingerprints"] = {flag: _fingerprint(path) for flag, path in inputs.items()}
     for each in STAGES[stage].inputs:
         if each.setting and each.name in inputs:
             section, _, field = each.setting.partition(".")
@@ -381,7 +395,7 @@ def test_a_stand_in_and_synthetic_audio_are_named_at_every_table_of_scores(run):
     assert any(row[0] == "teacher (stand-in)" for row in table.rows)
 
 
-def test_folds_are_laid_side_by_side(tmp_path):
+def test_folds_are_side_by_side(tmp_path):
     teacher = _embedding(tmp_path, "teacher", "teacher", teacher="other")
     _evaluated(tmp_path, "teacher", teacher, 0.75, dataset="esc50")
     table = _table(collect(tmp_path), "Accuracy by fold")
@@ -461,6 +475,14 @@ def test_parameters_are_inherited_from_another_experiments_output(tmp_path):
     _evaluated_student(tmp_path / "later", "one", 0.5, audio_dir=extracted)
     rows = collect(tmp_path / "later").datasets["sonyc_ust"]
     assert set(rows["recordings.hop_size"]) == {0.1} and set(rows["recordings.root"]) == {"/a"}
+
+
+def test_a_result_of_a_student_that_was_trained_again_since_is_not_the_new_students(run):
+    path = run / "03-train-approx-embedding" / "first" / "done.json"
+    record = json.loads(path.read_text()) | {"signature": "another"}
+    path.write_text(json.dumps(record))
+    rows = collect(run).datasets["sonyc_ust"]
+    assert "Student 3" not in set(rows["model"]) and str(path.parent) in set(rows["inputs.model"])
 
 
 def test_a_student_from_elsewhere_is_named_by_its_file(tmp_path):
@@ -589,6 +611,7 @@ def test_a_score_on_synthetic_clips_is_not_called_one_on_sonyc_ust(run, tmp_path
     for path in (run / "06-train-classifier").glob("*/done.json"):
         record = json.loads(path.read_text())
         record["inputs"]["dataset_root"] = record["parameters"]["dataset"]["root"] = street + "/sonyc_ust"
+        record["fingerprints"]["dataset_root"] = _fingerprint(street)
         path.write_text(json.dumps(record))
     write_report(collect(run), "A run", tmp_path)
     page = (tmp_path / "report.html").read_text()
