@@ -28,7 +28,7 @@ FILTERS = (32, 64, 128, 128)
 
 
 def main() -> None:
-    """Print the samples per second of each, the best of some rounds in turn."""
+    """Print the samples per second of each, the best of alternating rounds."""
     with tempfile.TemporaryDirectory() as folder:
         _write_shards(Path(folder))
         ways = [partial(_ours, precision=precision) for precision in PRECISIONS]

@@ -81,7 +81,7 @@ class Follower:
         try:
             if run := read_run(self._folder):
                 sync_runs([run], self._sheet)
-        except Exception as error:  # whatever the service does, the run continues
+        except Exception as error:  # a sheet never ends a run
             message = str(error) if isinstance(error, SheetsError) else f"{type(error).__name__} while syncing."
             if message != self._logged:
                 logger.warning("%s The journal keeps it; `sea sync` brings the sheet up to date.", message)

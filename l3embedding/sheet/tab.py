@@ -1,7 +1,7 @@
 """One tab of the sheet, brought up to date with the runs: read, compare, write, until nothing differs.
 
 People sort rows, move columns and add their own between two syncs. So columns are found by their headings and
-rows by their run id, each time anew, and only cells that differ are written. Google has no conditional write:
+rows by their run id in every sync, and only cells that differ are written. Google has no conditional write:
 what moves in the second between reading and writing may get a value in the wrong row.
 """
 

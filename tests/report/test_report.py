@@ -500,7 +500,7 @@ def test_a_run_that_was_moved_or_copied_has_the_same_results(run, tmp_path, move
     pd.testing.assert_frame_equal(before.drop(columns="folder"), after.drop(columns="folder"))
 
 
-@pytest.mark.parametrize("lost", ["", "done.json"], ids=["deleted", "being made anew"])
+@pytest.mark.parametrize("lost", ["", "done.json"], ids=["deleted", "being recomputed"])
 def test_a_classifier_whose_embeddings_are_gone_is_left_out_with_a_remark(run, tmp_path, lost):
     path = run / "05-generate-embedding-samples" / "student" / lost
     (path.unlink if lost else lambda: shutil.rmtree(path))()

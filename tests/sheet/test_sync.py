@@ -25,12 +25,12 @@ from tests.support.sheets_server import Faults, SheetsServer
 
 SHEET = TrackingSettings(gsheet_id="the-sheet")
 SPEED = 200
-"""Minutes and pauses pass so many times faster than at Google."""
+"""How many times faster minutes and pauses pass than at Google."""
 
 
 @pytest.fixture
 def service(tmp_path, monkeypatch) -> Iterator[SheetsServer]:
-    """A service, credentials that it accepts, and a client that is as patient as the service is fast."""
+    """A fast service, credentials that it accepts, and a client with pauses as short."""
     with SheetsServer(limit=60, window_s=60 / SPEED).running() as server:
         server.faults = Faults(hang_s=0.5)
         for name, value in server.environment(tmp_path).items():
