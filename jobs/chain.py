@@ -43,33 +43,15 @@ _MAX_LABEL = 120
 
 @dataclass(frozen=True)
 class Task:
-    """One run of one stage.
+    """One run of one stage."""
 
-    Attributes
-    ----------
-    stage
-        What is done.
-    folder
-        Where its output goes.
-    inputs
-        Flag name to path.
-    arguments
-        The settings that its program takes, by name.
-    parents
-        The tasks that write the inputs.
-    label
-        What tells it from the other tasks of its stage.
-    work
-        How much there is to do, for people.
-    """
-
-    stage: Stage
-    folder: Path
-    inputs: Mapping[str, Path]
-    arguments: Mapping[str, Any]
-    parents: tuple[Task, ...] = field(default=(), repr=False)
-    label: str = ""
-    work: str = ""
+    stage: Stage  # what is done
+    folder: Path  # where its output goes
+    inputs: Mapping[str, Path]  # flag name to path
+    arguments: Mapping[str, Any]  # the settings that its program takes, by name
+    parents: tuple[Task, ...] = field(default=(), repr=False)  # the tasks that write the inputs
+    label: str = ""  # what tells it from the other tasks of its stage
+    work: str = ""  # how much there is to do, for people
 
     @property
     def name(self) -> str:

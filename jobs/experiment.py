@@ -44,18 +44,10 @@ FORMER = dict(pair.split("=") for pair in _FORMER.split())
 
 
 class Sweep(typing.NamedTuple):
-    """What an experiment file stands for.
+    """What an experiment file stands for."""
 
-    Attributes
-    ----------
-    axes
-        The swept settings, dotted.
-    experiments
-        One per combination of their values.
-    """
-
-    axes: tuple[str, ...]
-    experiments: tuple[Experiment, ...]
+    axes: tuple[str, ...]  # the swept settings, dotted
+    experiments: tuple[Experiment, ...]  # one per combination of their values
 
 
 def read_experiment(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Sweep:

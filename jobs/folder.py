@@ -58,18 +58,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Share:
-    """The part of a stage's work that one of several tasks does.
+    """The part of a stage's work that one of several tasks does."""
 
-    Attributes
-    ----------
-    index
-        The task, from 0.
-    count
-        How many there are.
-    """
-
-    index: int = 0
-    count: int = 1
+    index: int = 0  # the task, from 0
+    count: int = 1  # how many there are
 
     def of(self, items: Sequence[Item]) -> list[Item]:
         """Pick this task's items; every item falls to exactly one task."""
@@ -82,27 +74,13 @@ WHOLE = Share()
 
 @dataclass(frozen=True)
 class StageFolder:
-    """The folder of one run of one stage.
+    """The folder of one run of one stage."""
 
-    Attributes
-    ----------
-    stage
-        Name of the stage.
-    path
-        The folder.
-    signed
-        The settings that decide the result, beside the inputs.
-    inputs
-        Flag name to path.
-    parameters
-        All settings, for the record.
-    """
-
-    stage: str
-    path: Path
-    signed: Mapping[str, Any]
-    inputs: Mapping[str, Path]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    stage: str  # name of the stage
+    path: Path  # the folder
+    signed: Mapping[str, Any]  # the settings that decide the result, beside the inputs
+    inputs: Mapping[str, Path]  # flag name to path
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # all settings, for the record
 
     @cached_property
     def signature(self) -> str:

@@ -12,21 +12,11 @@ from l3embedding.utils.errors import InputError
 
 
 class Standing(NamedTuple):
-    """How a task stands.
+    """How a task stands."""
 
-    Attributes
-    ----------
-    task
-        Which.
-    state
-        done, running, failed, interrupted, outdated or to do, see `l3embedding.jobs.folder.StageFolder.state`.
-    why
-        What has changed, or what went wrong.
-    """
-
-    task: Task
-    state: str
-    why: str = ""
+    task: Task  # which
+    state: str  # done, running, failed, interrupted, outdated or to do, see `l3embedding.jobs.folder.StageFolder.state`
+    why: str = ""  # what has changed, or what went wrong
 
 
 def outlook(tasks: Sequence[Task]) -> list[Standing]:

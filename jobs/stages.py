@@ -38,19 +38,11 @@ class TaskSettings(Settings):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a task is wanted for.
-
-    Attributes
-    ----------
-    experiment
-        Its settings.
-    representation, seed
-        Downstream only.
-    """
+    """What a task is wanted for."""
 
     experiment: Experiment
-    representation: Representation = "student"
-    seed: int = 0
+    representation: Representation = "student"  # downstream only
+    seed: int = 0  # downstream only
 
 
 class Output(NamedTuple):
@@ -67,27 +59,15 @@ Source = Output | str | None
 
 @dataclass(frozen=True)
 class Input:
-    """A file or folder that a stage reads.
+    """A file or folder that a stage reads."""
 
-    Attributes
-    ----------
-    name
-        The program's flag is `--name`, with dashes.
-    help
-        What it holds.
-    output
-        Where it comes from, given what the task is wanted for; by default the path that the setting names.
-    required
-        Whether the program needs it.
-    setting
-        The setting that names it in an experiment, if there is one; the stage's record has it under this name.
-    """
-
-    name: str
+    name: str  # the program's flag is `--name`, with dashes
     help: str
     output: Callable[[Wanted], Source] | None = None
-    required: bool = True
+    """Where it comes from, given what the task is wanted for; by default the path that the setting names."""
+    required: bool = True  # whether the program needs it
     setting: str = ""
+    """The setting that names it in an experiment, if there is one; the stage's record has it under this name."""
 
     def source(self, wanted: Wanted) -> Source:
         """Where it comes from for a task."""
@@ -96,36 +76,17 @@ class Input:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the chain.
+    """One step of the chain."""
 
-    Attributes
-    ----------
-    name
-        Such as `03-train-approx-embedding`.
-    summary
-        What it does, in a line.
-    inputs
-        What it reads from disk.
-    settings
-        The groups of settings that it takes, or single settings (`SECTION.FIELD`).
-    ignores
-        Settings of these groups that make no difference to it.
-    unused
-        Names within `settings` that make no difference given the other arguments of a task.
-    divisible
-        Whether several tasks can share its work: over sensors, or over clips.
-    work
-        How much there is to do, for people.
-    """
-
-    name: str
+    name: str  # such as `03-train-approx-embedding`
     summary: str
-    inputs: tuple[Input, ...]
-    settings: tuple[str, ...]
-    ignores: frozenset[str] = frozenset()
+    inputs: tuple[Input, ...]  # what it reads from disk
+    settings: tuple[str, ...]  # the groups of settings that it takes, or single settings (`SECTION.FIELD`)
+    ignores: frozenset[str] = frozenset()  # settings of these groups that make no difference to it
     unused: Callable[[Mapping[str, Any]], Collection[str]] = lambda arguments: ()
-    divisible: bool = False
-    work: Callable[[Wanted], str] = lambda wanted: ""
+    """Names within `settings` that make no difference given the other arguments of a task."""
+    divisible: bool = False  # whether several tasks can share its work: over sensors, or over clips
+    work: Callable[[Wanted], str] = lambda wanted: ""  # how much there is to do, for people
 
     @property
     def number(self) -> int | None:

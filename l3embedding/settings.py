@@ -444,18 +444,11 @@ Representation = Literal["teacher", "reduced", "student", "student-int8", "mfcc"
 
 
 class Derivation(NamedTuple):
-    """What a representation of the downstream clips is computed from, beside their audio.
-
-    Attributes
-    ----------
-    inputs
-        Input of stage 05 to where it comes from: `STAGE`, `STAGE/PATH` below its folder, or `STAGE:REPRESENTATION`.
-    settings
-        The settings that decide it.
-    """
+    """What a representation of the downstream clips is computed from, beside their audio."""
 
     inputs: Mapping[str, str] = {}
-    settings: tuple[str, ...] = ()
+    """Input of stage 05 to where it comes from: `STAGE`, `STAGE/PATH` below its folder, or `STAGE:REPRESENTATION`."""
+    settings: tuple[str, ...] = ()  # the settings that decide it
 
 
 _INPUT_REPRESENTATION = ("student.asr", "student.num_mels", "student.num_dft", "student.hop_len", "student.fmax")

@@ -33,30 +33,14 @@ LIVE = frozenset(
 
 @dataclass(frozen=True)
 class JobRow:
-    """One job, or one task of an array, as Slurm reports it.
+    """One job, or one task of an array, as Slurm reports it."""
 
-    Attributes
-    ----------
-    job_id
-        Of the job; for a task, that of its array.
-    state
-        Such as `PENDING`.
-    elapsed
-        Such as `1-02:03:04`.
-    reason
-        Why it waits.
-    comment
-        The key that the launcher gave it.
-    index
-        Of a task in its array; None outside of arrays, and for several waiting tasks.
-    """
-
-    job_id: str
-    state: str
-    elapsed: str
-    reason: str
-    comment: str
-    index: int | None = None
+    job_id: str  # of the job; for a task, that of its array
+    state: str  # such as `PENDING`
+    elapsed: str  # such as `1-02:03:04`
+    reason: str  # why it waits
+    comment: str  # the key that the launcher gave it
+    index: int | None = None  # of a task in its array; None outside of arrays, and for several waiting tasks
 
     @property
     def is_live(self) -> bool:

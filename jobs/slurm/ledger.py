@@ -23,40 +23,18 @@ from l3embedding.utils.files import make_folder
 
 @dataclass(frozen=True)
 class Submission:
-    """One submission of one task.
+    """One submission of one task."""
 
-    Attributes
-    ----------
-    task
-        The task's name.
-    key
-        The job's comment; it is like no other, whereas ids may be used again. The tasks of one array over
-        seeds share it.
-    script_hash
-        Of the text submitted.
-    dependencies
-        Ids of the jobs it waits for.
-    num_tasks
-        Tasks of the array; 1 if it is none.
-    log
-        Where it writes; `@TASK@` stands for the index in an array.
-    time
-        When, Unix seconds.
-    index
-        The task's index in an array over seeds; None if its job is its own.
-    job_id
-        Slurm's answer; None if the launcher was killed before it arrived.
-    """
-
-    task: str
+    task: str  # its name
     key: str
-    script_hash: str
-    dependencies: tuple[str, ...]
-    num_tasks: int
-    log: str
-    time: float
-    index: int | None = None
-    job_id: str | None = None
+    """The job's comment: unique, whereas Slurm may use an id again. The tasks of one array over seeds share it."""
+    script_hash: str  # of the text submitted
+    dependencies: tuple[str, ...]  # ids of the jobs it waits for
+    num_tasks: int  # tasks of the array; 1 if it is none
+    log: str  # where it writes; `@TASK@` stands for the index in an array
+    time: float  # when, Unix seconds
+    index: int | None = None  # the task's index in an array over seeds; None if its job is its own
+    job_id: str | None = None  # None if the launcher was killed before it arrived
 
     @property
     def slurm_id(self) -> str:

@@ -27,33 +27,15 @@ _KILLED = "killed before it could report an error"
 
 @dataclass(frozen=True)
 class TaskStatus:
-    """A row of the table of tasks.
+    """A row of the table of tasks."""
 
-    Attributes
-    ----------
-    task
-        Its name.
-    jobs
-        Id of its job, if it has one.
-    state
-        done, running, pending, failed, cancelled, interrupted, outdated or to do.
-    progress
-        Of an array: tasks done, and how many there are.
-    elapsed
-        As `H:MM:SS`.
-    reason
-        Why it waits, or why it failed.
-    log
-        Its newest log.
-    """
-
-    task: str
-    jobs: str
-    state: str
-    progress: str
-    elapsed: str
-    reason: str
-    log: str
+    task: str  # its name
+    jobs: str  # id of its job, if it has one
+    state: str  # done, running, pending, failed, cancelled, interrupted, outdated or to do
+    progress: str  # of an array: tasks done, and how many there are
+    elapsed: str  # as `H:MM:SS`
+    reason: str  # why it waits, or why it failed
+    log: str  # its newest log
 
 
 def run_status(outlook: Sequence[Standing], output_dir: Path) -> tuple[list[TaskStatus], str]:

@@ -50,24 +50,12 @@ BAD_INPUT = 2
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage's function works on, beside its settings.
+    """What a stage's function works on, beside its settings."""
 
-    Attributes
-    ----------
-    inputs
-        Input to path; optional ones may be absent.
-    folder
-        Where the output goes.
-    share
-        Which part of a divisible stage's work to do.
-    track
-        Takes facts and epochs while the function works.
-    """
-
-    inputs: Mapping[str, Path]
-    folder: Path
-    share: Share = WHOLE
-    track: Track = field(default_factory=Track)
+    inputs: Mapping[str, Path]  # input to path; optional ones may be absent
+    folder: Path  # where the output goes
+    share: Share = WHOLE  # which part of a divisible stage's work to do
+    track: Track = field(default_factory=Track)  # takes facts and epochs while the function works
 
 
 def run_stage(
