@@ -4,18 +4,19 @@
 out, at the end of each epoch. Each runs in its own process, whose peak memory is printed too. The limit is arithmetic:
 per frame and weight, 6 floating point operations to train and 2 to evaluate.
 
-    python benchmarks/benchmark_classifier.py [ours | fit]
+    python -m benchmarks.benchmark_classifier
 """
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
+import math
 import time
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+
+from benchmarks.timing import alone, peak_mb
 
 CLIPS, FRAMES, SIZE, TAGS = 13_538, 101, 128, 8
 WEIGHTS = SIZE * 128 + 128 * 128 + 128 * TAGS
@@ -69,23 +70,21 @@ def fit() -> list[float]:
     return list(np.diff(ends))
 
 
+def measured(way: Callable[[], list[float]]) -> tuple[float, float]:
+    """The shortest epoch, s, and this process' peak memory, MB."""
+    return min(way()), peak_mb()
+
+
 def main() -> None:
     """Print the time of an epoch and the peak memory of each way."""
-    if len(sys.argv) > 1:
-        took = min({"ours": ours, "fit": fit}[sys.argv[1]]())
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        print(f"{sys.argv[1]} {took:.3f} {peak:.2f}")
-        return
+    times, memory = dict.fromkeys(("ours", "fit"), math.inf), {}
     # They alternate, since a machine's speed drifts.
-    runs = [
-        subprocess.check_output([sys.executable, "-m", "benchmarks.benchmark_classifier", way], text=True).split()
-        for way in ("ours", "fit") * 2
-    ]
-    times = {way: min(float(run[1]) for run in runs if run[0] == way) for way in ("ours", "fit")}
-    memory = {run[0]: run[2] for run in runs}
+    for way in (ours, fit) * 2:
+        took, memory[way.__name__] = alone(measured, way)
+        times[way.__name__] = min(took, times[way.__name__])
     operations = (6 * 0.85 + 2 * 0.15) * CLIPS * FRAMES * WEIGHTS
     for way, took in times.items():
-        print(f"{way}: {took:.2f} s per epoch, {operations / took / 1e9:.0f} GFLOP/s, peak memory {memory[way]} GB")
+        print(f"{way}: {took:.2f} s per epoch, {operations / took / 1e9:.0f} GFLOP/s, peak memory {memory[way]:.0f} MB")
     print(f"{times['fit'] / times['ours']:.2f} times as fast; 1500 epochs: {1500 * times['ours'] / 3600:.1f} h")
 
 

@@ -1,8 +1,8 @@
 """Does a student converge sooner on recordings of its domain, as the paper claims?
 
-Two students learn the same phi(teacher(x)), where phi is the reduction fitted on the domain, from the same number of
-frames: one from recordings of the domain, the other from recordings of anything else. Both are evaluated on clips of
-the domain that neither was trained on.
+Two students are trained to produce phi(teacher(x)), where phi is fitted on the domain, on the same number of frames:
+one on recordings of the domain, the other on recordings of anything else. Both are evaluated on clips of the domain
+that neither was trained on.
 
     python -m benchmarks.benchmark_convergence ESC10_FOLDER [TEACHER]
 
@@ -11,7 +11,7 @@ ESC10_FOLDER has the layout of ESC-50. The domain is sounds of a street.
 
 from __future__ import annotations
 
-import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from l3embedding.upstream.reductions.pca import fit_pca
 DOMAIN = ("dog", "crying_baby", "helicopter", "chainsaw", "sneezing")
 SIZE = 32
 STUDENT = StudentSettings(filters=(16, 32, 64, SIZE))
+TEACHER = "edgel3_sea_ust_audio_emb_64"
 HOP_S = 0.25
 SEEDS = (0, 1, 2)
 EPOCHS = 20
@@ -37,28 +38,25 @@ EPOCHS = 20
 
 def main() -> None:
     """Print each epoch's error, and how many epochs each student needs for the other's best."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("teacher", nargs="?", default="edgel3_sea_ust_audio_emb_64")
-    arguments = parser.parse_args()
-    if arguments.folder is None:
+    if len(sys.argv) < 2:
         print("convergence: not measured, since no folder of recordings is given")
         return
-    clips = read_esc50(arguments.folder)
+    clips = read_esc50(Path(sys.argv[1]))
     inside = clips["category"].isin(DOMAIN)
     test = inside & (clips["fold"] == clips["fold"].min())
-    teacher = load_model(arguments.teacher)
+    teacher = load_model(sys.argv[2] if len(sys.argv) > 2 else TEACHER)
     frames = {
         name: _frames(clips["path"][rows], teacher)
         for name, rows in (("in domain", inside & ~test), ("out of domain", ~inside), ("test", test))
     }
     phi = fit_pca([frames["in domain"][1]], SIZE)
     n = min(len(frames["in domain"][0]), len(frames["out of domain"][0]))
-    errors = {}
-    for name in ("in domain", "out of domain"):
-        errors[name] = np.mean([_errors(frames, name, n, phi, seed) for seed in SEEDS], axis=0)
-    validate = phi.transform(frames["test"][1])
-    print(f"{n} frames each; error of the domain's mean {validate.var(axis=0).mean():.3f}; mean of {len(SEEDS)} seeds")
+    errors = {
+        name: np.mean([_errors(frames, name, n, phi, seed) for seed in SEEDS], axis=0)
+        for name in ("in domain", "out of domain")
+    }
+    baseline = phi.transform(frames["test"][1]).var(axis=0).mean()
+    print(f"{n} frames each; error of the domain's mean {baseline:.3f}; mean of {len(SEEDS)} seeds")
     print(pd.DataFrame(errors, index=pd.RangeIndex(1, EPOCHS + 1, name="epoch")).round(3).to_string())
     best, ours = errors["out of domain"].min(), errors["in domain"]
     theirs = int(errors["out of domain"].argmin()) + 1
@@ -88,9 +86,8 @@ def _errors(frames: dict, name: str, n: int, phi, seed: int) -> np.ndarray:
     rows = np.random.default_rng(seed).permutation(len(images))[:n]
     train = Pairs(images[rows], phi.transform(embeddings[rows]))
     validate = Pairs(frames["test"][0], phi.transform(frames["test"][1]))
-    settings = DistillationSettings(
-        epochs=EPOCHS, learning_rate=1e-3, patience=EPOCHS, plateau_patience=EPOCHS, checkpoint_interval=EPOCHS
-    )
+    patience = dict.fromkeys(("patience", "plateau_patience", "checkpoint_interval"), EPOCHS)
+    settings = DistillationSettings(epochs=EPOCHS, learning_rate=1e-3, **patience)
     network = build_student(STUDENT, train, seed)
     with tempfile.TemporaryDirectory() as folder:
         history = train_student(network, student_representation(STUDENT), train, validate, settings, seed, Path(folder))

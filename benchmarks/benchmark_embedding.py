@@ -1,4 +1,4 @@
-"""Embedding files: the whole way beside the network alone, beside torchopenl3's way, and its memory.
+"""Embedding files: the whole program beside the network alone and beside torchopenl3's flow, and its memory.
 
 The limit is the network's own forward speed at its best batch. The peer is torchopenl3's flow on the
 same weights: one file after the other is read, resampled and cut, and batches of 32 windows, of as many
@@ -9,16 +9,16 @@ are faster than its resampy and its DFT by convolution. Needs `pip install -e ".
 from __future__ import annotations
 
 import logging
-import resource
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from benchmarks.timing import seconds
+from benchmarks.timing import peak_mb, seconds
 from l3embedding.audio_files import embed_files, list_jobs
 from l3embedding.data.audio import frame_audio, read_audio, resample
 from l3embedding.models.networks import student_network
@@ -61,7 +61,7 @@ def _forward(network) -> tuple[int, float]:
     for size in BATCHES:
         images = np.random.default_rng(0).normal(-40, 20, (size, *network.input_shape[1:])).astype(np.float32)
         network.predict_on_batch(images)
-        speeds[size] = size / seconds(lambda images=images: network.predict_on_batch(images))
+        speeds[size] = size / seconds(partial(network.predict_on_batch, images))
     best = max(speeds, key=speeds.__getitem__)
     return best, speeds[best]
 
@@ -77,7 +77,7 @@ def _beside_torch(folder: Path, network, representation, ours: float) -> None:
     try:
         import torch
     except ImportError:
-        print('torchopenl3\'s way is left out: PyTorch is missing, pip install -e ".[benchmark]"')
+        print('torchopenl3\'s flow is left out: PyTorch is missing, pip install -e ".[benchmark]"')
         return
     peer = _torch_network(torch, network)
     window, mel = torch.hann_window(representation.n_fft), torch.from_numpy(representation.mel_filter_bank())
@@ -112,14 +112,12 @@ def _beside_torch(folder: Path, network, representation, ours: float) -> None:
         path.rename(folder / path.name)
     (folder / "theirs").mkdir()
     theirs = _speed(process, folder)
-    errors = [_difference(folder / path.name, path) for path in folder.glob("theirs/*.npz")]
-    print(f"torchopenl3's way: {theirs:.2f} frames/s, the same embeddings within {max(errors):.1e}")
-    print(f"{ours / theirs:.2f} times torchopenl3's way")
-
-
-def _difference(one: Path, other: Path) -> float:
-    expected, found = np.load(one)["embedding"], np.load(other)["embedding"]
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    errors = []
+    for path in folder.glob("theirs/*.npz"):
+        expected, found = np.load(folder / path.name)["embedding"], np.load(path)["embedding"]
+        errors.append(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    print(f"torchopenl3's flow: {theirs:.2f} frames/s, the same embeddings within {max(errors):.1e}")
+    print(f"{ours / theirs:.2f} times torchopenl3's flow")
 
 
 def _torch_network(torch, network):
@@ -153,14 +151,10 @@ def _memory(rng: np.random.Generator) -> None:
             soundfile.write(folder / f"{index:05d}.wav", rng.normal(0, 0.1, 4000), 8000)
         jobs = list_jobs([folder], folder / "out", None)
         embed_files(jobs[:500], model, hop_size=1.0)
-        before, started = _peak_mb(), time.perf_counter()
+        before, started = peak_mb(), time.perf_counter()
         embed_files(jobs, model, hop_size=1.0)
         took = time.perf_counter() - started
-    print(f"{MANY} files: {_peak_mb():.0f} MB at most, {before:.0f} MB after the first 500; {MANY / took:.0f} files/s")
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{MANY} files: {peak_mb():.0f} MB at most, {before:.0f} MB after the first 500; {MANY / took:.0f} files/s")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,10 @@ The limit: the dual takes 2 N d^2 floating point operations, the projection 2 N 
 
 from __future__ import annotations
 
-import resource
-
 import numpy as np
 from dppy.finite_dpps import FiniteDPP
 
-from benchmarks.timing import seconds
+from benchmarks.timing import peak_mb, seconds
 from l3embedding.upstream.dpp import LowRankKernel, sample_k_dpp
 
 N, D, K = 28_800, 512, 100
@@ -29,8 +27,8 @@ def main() -> None:
     _beside_dppy(unit_rows(N, rng), rng)
     large = unit_rows(20 * N, rng)
     took = seconds(lambda: sample_k_dpp(LowRankKernel.from_features(large), K, rng), repetitions=1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(f"N {20 * N}: {took:.1f} s, peak memory of the process {peak / large.nbytes:.2f} times the embeddings")
+    peak = peak_mb() * 2**20 / large.nbytes
+    print(f"N {20 * N}: {took:.1f} s, peak memory of the process {peak:.2f} times the embeddings")
 
 
 def _beside_dppy(features: np.ndarray, rng: np.random.Generator) -> None:

@@ -7,6 +7,8 @@ size of SONYC-UST's validation split.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -17,15 +19,15 @@ from l3embedding.data.sonyc_ust import Category, Taxonomy
 from tests.support.reference_metrics import reference_evaluate
 
 LEVELS = ("coarse", "fine")
-_FINE_TAGS = (3, 4, 1, 3, 4, 3, 4, 1)
-TAXONOMY = Taxonomy(
-    tuple(
-        Category(
-            number, f"category-{number}", {str(key): "tag" for key in range(1, n + 1)} | ({"X": "?"} if n > 1 else {})
-        )
-        for number, n in enumerate(_FINE_TAGS, start=1)
-    )
-)
+
+
+def category(number: int, fine: int) -> Category:
+    """A coarse tag with some fine ones, and an uncertain one if there are several."""
+    tags = {str(key): "tag" for key in range(1, fine + 1)}
+    return Category(number, f"category-{number}", tags | ({"X": "?"} if fine > 1 else {}))
+
+
+TAXONOMY = Taxonomy(tuple(category(number, n) for number, n in enumerate((3, 4, 1, 3, 4, 3, 4, 1), start=1)))
 """Of the size of SONYC-UST's: 8 coarse, 23 fine and 6 uncertain tags."""
 
 
@@ -43,15 +45,14 @@ def main() -> None:
     predictions, truth = tables(300, rng)
     ours, peer = 0.0, 0.0
     for level in LEVELS:
-        ours += seconds(lambda level=level: evaluate(predictions, truth, TAXONOMY, level), repetitions=20)
-        peer += seconds(lambda level=level: reference_evaluate(predictions, truth, TAXONOMY, level), repetitions=1)
+        ours += seconds(partial(evaluate, predictions, truth, TAXONOMY, level), repetitions=20)
+        peer += seconds(partial(reference_evaluate, predictions, truth, TAXONOMY, level), repetitions=1)
     print(f"300 clips: {1000 * ours:.1f} ms; rules taken literally {peer:.1f} s: {peer / ours:.0f} times")
     predictions, truth = tables(4308, rng)
     for level in LEVELS:
-        ours = seconds(lambda level=level: evaluate(predictions, truth, TAXONOMY, level))
-        interval = seconds(
-            lambda level=level: confidence_intervals(predictions, truth, TAXONOMY, level, rng), repetitions=1
-        )
+        ours = seconds(partial(evaluate, predictions, truth, TAXONOMY, level))
+        bounds = partial(confidence_intervals, predictions, truth, TAXONOMY, level, rng)
+        interval = seconds(bounds, repetitions=1)
         print(f"{level}, 4308 clips: {1000 * ours:.0f} ms; intervals of 1000 resamplings {interval:.1f} s")
 
 

@@ -10,40 +10,35 @@ the steps.
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from benchmarks.timing import alone
+
 FRAMES, SHARDS, RATE, SIZE, BATCH = 4096, 8, 8000, 128, 64
 ROUNDS = 2
+PRECISIONS = ("float32", "mixed_bfloat16")
 FILTERS = (32, 64, 128, 128)
 
 
 def main() -> None:
-    """Print the samples per second of each, the best of some rounds in turn."""
+    """Print the samples per second of each, the best of alternating rounds."""
     with tempfile.TemporaryDirectory() as folder:
         _write_shards(Path(folder))
-        ways: dict[str, Callable[[Path], dict[str, float]]] = {
-            "float32": partial(_ours, precision="float32"),
-            "bfloat16": partial(_ours, precision="mixed_bfloat16"),
-            "PyTorch": _pytorch,
-            "generator": _generator,
-        }
+        ways = [partial(_ours, precision=precision) for precision in PRECISIONS]
         best: dict[str, float] = {}
-        for _ in range(ROUNDS):
-            for way in ways.values():
-                for name, rate in _in_a_process(way, Path(folder)).items():
-                    best[name] = max(best.get(name, 0.0), rate)
+        for way in [*ways, _pytorch, _generator] * ROUNDS:
+            for name, rate in alone(way, Path(folder)).items():
+                best[name] = max(best.get(name, 0.0), rate)
     for name, rate in best.items():
         print(f"{name:40} {rate:6.0f} samples/s")
-    for precision in ("float32", "mixed_bfloat16"):
+    for precision in PRECISIONS:
         ours = best[f"ours, {precision}"]
         peers = [f"{ours / best[f'step in memory, {precision}']:.2f} of the step (target 0.9)"]
         if "PyTorch, DataLoader" in best:
@@ -52,23 +47,16 @@ def main() -> None:
         print(f"ours, {precision}: {', '.join(peers)}")
 
 
-def _in_a_process(way: Callable[[Path], dict[str, float]], folder: Path) -> dict[str, float]:
-    """Run one way by itself: frameworks in one process compete for its threads."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(way, folder).result()
-
-
 def _write_shards(folder: Path) -> None:
     rng = np.random.default_rng(0)
+    n = FRAMES // SHARDS
+    for kind in ("audio", "embedding"):
+        (folder / kind).mkdir()
     for index in range(SHARDS):
-        n = FRAMES // SHARDS
-        for kind, name, values in (
-            ("audio", "audio", rng.integers(-3000, 3000, (n, RATE)).astype(np.int16)),
-            ("embedding", "pca", rng.normal(size=(n, SIZE)).astype(np.float32)),
-        ):
-            (folder / kind).mkdir(exist_ok=True)
-            with h5py.File(folder / kind / f"s-{index:02}.h5", "w") as file:
-                file[name] = values
+        with h5py.File(folder / "audio" / f"s-{index:02}.h5", "w") as file:
+            file["audio"] = rng.integers(-3000, 3000, (n, RATE)).astype(np.int16)
+        with h5py.File(folder / "embedding" / f"s-{index:02}.h5", "w") as file:
+            file["pca"] = rng.normal(size=(n, SIZE)).astype(np.float32)
 
 
 def _timed(batches: Iterator, step: Callable[..., object], warm_up: int = 4) -> float:
@@ -163,28 +151,25 @@ class _TorchShards:
         return FRAMES
 
     @cached_property
-    def files(self) -> list[tuple[h5py.Dataset, h5py.Dataset]]:
-        """Audio and embeddings of each shard; each worker opens its own."""
-        return [
-            (h5py.File(path)["audio"], h5py.File(self.folder / "embedding" / path.name)["pca"])
-            for path in sorted((self.folder / "audio").iterdir())
-        ]
-
-    @cached_property
-    def bank(self) -> object:
+    def opened(self) -> tuple[list[tuple[h5py.Dataset, h5py.Dataset]], object]:
+        """Audio and embeddings of each shard, and the mel filter bank; each worker has its own."""
         import torch
         from librosa.filters import mel
 
         torch.set_num_threads(1)
-        return torch.from_numpy(mel(sr=RATE, n_fft=1024, n_mels=64, htk=True))
+        names = sorted(path.name for path in (self.folder / "audio").iterdir())
+        kinds = (("audio", "audio"), ("embedding", "pca"))
+        files = [tuple(h5py.File(self.folder / kind / name)[key] for kind, key in kinds) for name in names]
+        return files, torch.from_numpy(mel(sr=RATE, n_fft=1024, n_mels=64, htk=True))
 
     def __getitem__(self, index: int) -> tuple[object, object]:
         import torch
 
-        (audio, embedding), row = self.files[index // (FRAMES // SHARDS)], index % (FRAMES // SHARDS)
+        files, bank = self.opened
+        (audio, embedding), row = files[index // (FRAMES // SHARDS)], index % (FRAMES // SHARDS)
         samples = torch.from_numpy(audio[row].astype(np.float32) / 32768)
         power = torch.stft(samples, 1024, 160, window=torch.hann_window(1024), return_complex=True).abs()[:, :50] ** 2
-        decibels = 10 * torch.log10(torch.clamp(torch.sqrt(self.bank @ power), min=1e-10))
+        decibels = 10 * torch.log10(torch.clamp(torch.sqrt(bank @ power), min=1e-10))
         return torch.clamp(decibels - decibels.max(), min=-80)[None], torch.from_numpy(embedding[row])
 
 

@@ -34,15 +34,7 @@ Event = dict[str, Any]
 
 
 class Journal:
-    """Writes one run's events, or those of one of the tasks that share it; never raises.
-
-    Parameters
-    ----------
-    folder
-        The run's.
-    task
-        Which of several tasks; None if there is one.
-    """
+    """Writes the events of a run, or of one of the tasks that share it, to the run's folder; never raises."""
 
     def __init__(self, folder: Path, task: int | None = None) -> None:
         self.path = folder / ("journal.jsonl" if task is None else f"journal-{task:04d}.jsonl")
@@ -55,10 +47,12 @@ class Journal:
             entry["task"] = self._task
         try:
             with open(self.path, "a+b") as file:
-                # An interrupted attempt may have left half a line.
-                torn = file.tell() and _last_byte(self.path) != b"\n"
-                line = json.dumps(entry | _plain(values), allow_nan=False, default=str)
-                file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+                line = json.dumps(entry | _plain(values), allow_nan=False, default=str).encode() + b"\n"
+                if file.tell():
+                    # An interrupted attempt may have left half a line.
+                    file.seek(-1, os.SEEK_END)
+                    line = line if file.read() == b"\n" else b"\n" + line
+                file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -71,37 +65,19 @@ class Journal:
 
 @dataclass(frozen=True)
 class Run:
-    """One run, as its journals record it.
-
-    Attributes
-    ----------
-    folder
-        The run's.
-    run_id
-        Identifies the output folder and all that decides the result: the same for every attempt.
-    stage
-        Its name.
-    status
-        running, requeued, stopped, failed or finished.
-    started, updated
-        Times of the first and the last event, ISO 8601.
-    facts
-        Parameters, inputs, host, user, job id, commit and what was noted, of the last attempt.
-    epochs
-        Metrics of each, in order.
-    results
-        Of a finished run.
-    error
-        Of a failed one.
-    """
+    """One run, as its journals record it."""
 
     folder: Path
     run_id: str
+    """Identifies the output folder and all that decides the result: the same for every attempt."""
     stage: str
     status: str
+    """running, requeued, stopped, failed or finished."""
     started: str
     updated: str
+    """Times of the first and the last event, ISO 8601."""
     facts: Mapping[str, Any]
+    """Parameters, inputs, host, user, job id, commit and what was noted, of the last attempt."""
     epochs: tuple[Mapping[str, Any], ...] = ()
     results: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
@@ -116,10 +92,8 @@ def dotted(nested: Mapping[str, Any]) -> dict[str, Any]:
     """Nested parameters by their dotted names: `{"student": {"dim": 64}}` is `{"student.dim": 64}`."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{key}.{name}": item for name, item in dotted(value).items()}
-        else:
-            flat[key] = value
+        inner = isinstance(value, Mapping)
+        flat |= {f"{key}.{name}": item for name, item in dotted(value).items()} if inner else {key: value}
     return flat
 
 
@@ -150,26 +124,28 @@ def summarize(folder: Path, events: Iterable[Event]) -> Run | None:
     starts = [event for event in events if event["event"] == "started"]
     if not starts:
         return None
+    run_id = starts[-1]["run_id"]
     # The folder may have been deleted and used for another run; the last run counts.
-    events = [event for event in events if event["time"] >= _first_time(starts, starts[-1]["run_id"])]
+    since = next(event["time"] for event in starts if event["run_id"] == run_id)
+    events = [event for event in events if event["time"] >= since]
     facts: dict[str, Any] = {}
+    epochs: dict[int, Event] = {}
     for event in events:
+        values = {key: value for key, value in event.items() if key not in ("time", "event", "task")}
         if event["event"] in ("started", "noted"):
-            facts |= {key: value for key, value in event.items() if key not in ("time", "event", "task")}
-    epochs = {event["epoch"]: event for event in events if event["event"] == "epoch" and "epoch" in event}
+            facts |= values
+        elif event["event"] == "epoch" and "epoch" in event:
+            epochs[event["epoch"]] = values
     last = _decisive(events)
     return Run(
         folder=folder,
-        run_id=starts[-1]["run_id"],
+        run_id=run_id,
         stage=starts[-1]["stage"],
         status=last.get("status", "running"),
         started=events[0]["time"],
         updated=events[-1]["time"],
         facts=facts,
-        epochs=tuple(
-            {key: value for key, value in epochs[number].items() if key not in ("time", "event", "task")}
-            for number in sorted(epochs)
-        ),
+        epochs=tuple(epochs[number] for number in sorted(epochs)),
         results=last.get("results", {}),
         error=last.get("error", ""),
     )
@@ -194,10 +170,7 @@ def find_runs(*roots: Path) -> list[Run]:
 
 def _decisive(events: list[Event]) -> Event:
     """The event with the run's status: the end of the whole run, else the status of the worst task."""
-    last: dict[Any, Event] = {}
-    for event in events:
-        if event["event"] in ("started", "status"):
-            last[event.get("task")] = event
+    last = {event.get("task"): event for event in events if event["event"] in ("started", "status")}
     finished = [event for event in last.values() if event.get("status") == "finished" and "results" in event]
     if finished:
         return finished[-1]
@@ -205,10 +178,6 @@ def _decisive(events: list[Event]) -> Event:
         if of_status := [event for event in last.values() if event.get("status") == status]:
             return of_status[-1]
     return {}
-
-
-def _first_time(starts: list[Event], run_id: str) -> str:
-    return next(event["time"] for event in starts if event["run_id"] == run_id)
 
 
 def _plain(value: Any) -> Any:
@@ -222,9 +191,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
-
-
-def _last_byte(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1)

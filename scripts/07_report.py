@@ -6,8 +6,8 @@ import sys
 
 from l3embedding.cli.program import Job, Results, run_stage
 from l3embedding.report.collect import collect
+from l3embedding.report.figures import Layout, tsne_layout
 from l3embedding.report.page import write_report
-from l3embedding.report.tsne import Layout, tsne_layout
 from l3embedding.settings import ReportSettings
 
 

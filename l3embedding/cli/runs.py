@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from l3embedding.jobs.journal import Run, find_runs
+from l3embedding.settings import TrackingSettings
 from l3embedding.sheet.rows import TABS, row_of, tab_of
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import atomic_path
@@ -80,10 +81,10 @@ def sync_sheet(arguments: argparse.Namespace) -> None:
     from l3embedding.sheet.google import SheetsBusy
     from l3embedding.sheet.sync import sync_runs
 
-    address = _address(arguments)
+    named = _sheet(arguments)
     while True:
         try:
-            written = sync_runs(_find(arguments.folders), address)
+            written = sync_runs(_find(arguments.folders), named)
             print(f"{written} cells and rows written" if written else "the sheet is up to date", flush=True)
         except SheetsBusy as error:
             if not arguments.follow:
@@ -104,14 +105,14 @@ def check_account(arguments: argparse.Namespace) -> None:
     if not (arguments.gsheet_id or os.environ.get("GSHEET_ID")):
         print("sheet:       none; set GSHEET_ID, or --gsheet-id")
         return
-    address = _address(arguments)
-    sheet = patiently(lambda: open_sheet(address.gsheet_id, account))
+    named = _sheet(arguments)
+    sheet = patiently(lambda: open_sheet(named.gsheet_id, account))
     print(f"sheet:       {sheet.title}")
     # An update without data changes nothing, but is refused to those who may only read.
     patiently(lambda: sheet.values_batch_update({"valueInputOption": "RAW", "data": []}))
     print("             can be written")
-    if address.name and address.name != sheet.title:
-        print(f"             is not called {address.name!r}")
+    if (name := named.google_dev_app_name) and name != sheet.title:
+        print(f"             is not called {name!r}")
 
 
 def print_table(lines: Sequence[dict[str, Any]]) -> None:
@@ -177,13 +178,13 @@ def _write_csv(runs: Sequence[Run], folder: Path) -> None:
         print(f"{path}: {len(rows)} runs")
 
 
-def _address(arguments: argparse.Namespace) -> Any:
-    from l3embedding.sheet.sync import SheetAddress
-
+def _sheet(arguments: argparse.Namespace) -> TrackingSettings:
+    """The sheet that flags or environment variables name."""
     gsheet_id = arguments.gsheet_id or os.environ.get("GSHEET_ID", "")
     if not gsheet_id:
         raise InputError("Which sheet? Set GSHEET_ID, or --gsheet-id: the part of its URL between /d/ and /edit.")
-    return SheetAddress(gsheet_id, arguments.google_dev_app_name or os.environ.get("GOOGLE_DEV_APP_NAME", ""))
+    name = arguments.google_dev_app_name or os.environ.get("GOOGLE_DEV_APP_NAME", "")
+    return TrackingSettings(gsheet_id=gsheet_id, google_dev_app_name=name)
 
 
 def _sortable(value: Any) -> tuple[int, Any]:

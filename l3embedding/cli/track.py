@@ -14,6 +14,7 @@ from typing import Any
 from l3embedding.export.model_card import caveats
 from l3embedding.jobs.folder import WHOLE, Share, StageFolder, ancestors
 from l3embedding.jobs.journal import Journal
+from l3embedding.settings import TrackingSettings
 from l3embedding.utils.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -48,9 +49,10 @@ def tracked(folder: StageFolder, share: Share, gsheet_id: str, sheet_name: str) 
     journal.append("started", **_start_facts(folder))
     follower: AbstractContextManager[object] = nullcontext()
     if gsheet_id:
-        from l3embedding.sheet.sync import Follower, SheetAddress
+        from l3embedding.sheet.sync import Follower
 
-        follower = Follower(folder.path, SheetAddress(gsheet_id, sheet_name))
+        sheet = TrackingSettings(gsheet_id=gsheet_id, google_dev_app_name=sheet_name)
+        follower = Follower(folder.path, sheet)
     with follower:
         try:
             yield Track(journal), journal

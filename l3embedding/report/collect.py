@@ -1,14 +1,13 @@
 """Collect a run's results into one tidy table: a row per run and metric, a column per parameter.
 
 Parameters come from the records of the stages alone, never from the names of folders. What led to a
-result is found by following the `inputs` of its stage.
+result is found by following the signatures of its stage's inputs.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +17,12 @@ import pandas as pd
 
 from l3embedding.jobs.folder import CONFIG, DONE, stage_folders
 from l3embedding.jobs.journal import dotted
+from l3embedding.jobs.stages import CLASSIFY, EMBED, EXPORT, REPORT, TRAIN
 from l3embedding.report import paper
 from l3embedding.settings import PAPER_STUDENTS, Representation, groups, kind_of
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import read_json
 
-EMBED = "05-generate-embedding-samples"
-CLASSIFY = "06-train-classifier"
 POOLED = ["seed", "random_state"]
 """The only columns over which a cell of a table takes the mean."""
 
@@ -39,37 +37,19 @@ _COLUMNS = (
     "run", "stage", "folder", "host", "dataset", "representation", "model", "seed", "random_state", "metric", "level",
     "value", "embedding_size", "size_mb", "activation_mb", "is_stand_in", "synthetic",
 )  # fmt: skip
-_GROUPS = groups()
-_SETTINGS = {f"{name}.{field}": info for name, group in _GROUPS.items() for field, info in group.model_fields.items()}
-_ROOTS = {
-    "audio_root": "recordings.root",
-    "spl_root": "recordings.levels",
-    "dataset_root": "dataset.root",
-    "split_path": "dataset.split_path",
-    "continue_from": "distillation.continue_from",
-}
-"""Flag of an input to the setting that names it."""
+_SETTINGS = {f"{name}.{field}": info for name, group in groups().items() for field, info in group.model_fields.items()}
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run of one stage.
-
-    Attributes
-    ----------
-    name
-        Its folder relative to the experiment's.
-    folder
-        Its folder.
-    record
-        All of `done.json`, or of `config.json` if it is unfinished.
-    """
+    """One run of one stage; its name is its folder relative to the experiment's."""
 
     name: str
     folder: Path
     record: Mapping[str, Any]
+    """All of `done.json`, or of `config.json` if it is unfinished."""
 
     @property
     def stage(self) -> str:
@@ -83,32 +63,27 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end."""
+        """Whether it has ended successfully."""
         return "finished" in self.record
+
+
+Find = Callable[[Run, str], Run | None]
+"""Finds the run whose output an input of another run is; None for an input from outside all runs."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """An experiment's runs and results.
-
-    Attributes
-    ----------
-    runs
-        All of them, also the unfinished ones.
-    results
-        The tidy table: a row per run and metric.
-    orphans
-        Classifiers whose embeddings were deleted or are being made anew; they have no rows.
-    """
+    """An experiment's runs, unfinished ones among them, and the tidy table: a row per run and metric."""
 
     runs: tuple[Run, ...]
     results: pd.DataFrame
     orphans: tuple[Run, ...] = ()
+    """Classifiers whose embeddings were deleted or are being recomputed; they have no rows."""
 
     @property
     def unfinished(self) -> list[Run]:
-        """The runs that did not come to their end, but for the report's own."""
-        return [run for run in self.runs if not run.finished and run.stage != "07-report"]
+        """The unfinished runs, except the report's own."""
+        return [run for run in self.runs if not run.finished and run.stage != REPORT]
 
     @property
     def skipped(self) -> list[dict[str, str]]:
@@ -118,8 +93,7 @@ class Report:
     @cached_property
     def datasets(self) -> dict[str, pd.DataFrame]:
         """The classifiers' rows of each downstream data set, by its name."""
-        evaluated = self.results[self.results["stage"] == CLASSIFY]
-        return {str(name): rows for name, rows in evaluated.groupby("dataset", sort=False)}
+        return {str(name): rows for name, rows in self.of_stage(CLASSIFY).groupby("dataset", sort=False)}
 
     def of_stage(self, stage: str) -> pd.DataFrame:
         """The rows of a stage."""
@@ -138,14 +112,16 @@ def collect(run_dir: Path) -> Report:
     runs = tuple(Run(path.relative_to(run_dir).as_posix(), path, read_json(path / record)) for path, record in records)
     if not runs:
         raise InputError(f"{run_dir} holds no stage's folder: is it the output folder of `sea run`?")
-    lineage = _Lineage(runs)
-    finished = [(run, lineage.of(run)) for run in runs if run.finished and run.stage != "07-report"]
-    # Of several, as phi's have the teacher's too, the nearest are those that were evaluated.
+    find = _finder(runs)
+    finished = [(run, _lineage(run, find)) for run in runs if run.finished and run.stage != REPORT]
+    # The nearest: phi's embeddings were themselves made from the teacher's.
     embedded = {run: next((each.finished for each in line if each.stage == EMBED), False) for run, line in finished}
     orphans = [run for run in embedded if run.stage == CLASSIFY and not embedded[run]]
-    rows = [_describe(run, line, lineage) for run, line in finished if run not in orphans]
-    described = pd.DataFrame(rows, columns=_columns(rows), dtype=object)
-    described = described.drop(columns=["metric", "level", "value"])
+    rows = [_describe(run, line, find) for run, line in finished if run not in orphans]
+    # The facts, then the parameters in the order of the settings, then the inputs that no setting names.
+    found = {key for row in rows for key in row} - {*_COLUMNS}
+    columns = [*_COLUMNS, *(key for key in _SETTINGS if key in found), *sorted(found - {*_SETTINGS})]
+    described = pd.DataFrame(rows, columns=columns, dtype=object).drop(columns=["metric", "level", "value"])
     keys = key_columns(described)
     # Scores on another split, or on another synthetic street, are not comparable, so they are another data set.
     of_dataset = [key for key in keys if key.startswith(("dataset.", "street.")) and key != "dataset.hop_size"]
@@ -159,27 +135,19 @@ def collect(run_dir: Path) -> Report:
     described = described.iloc[order.argsort(kind="stable")]
     measured = [(run.name, *metric) for run, _ in finished for metric in _metrics(run.record)]
     metrics = pd.DataFrame(measured, columns=["run", "level", "metric", "value"])
-    return Report(runs, described.merge(metrics, on="run")[_columns(rows)], tuple(orphans))
+    return Report(runs, described.merge(metrics, on="run")[columns], tuple(orphans))
 
 
 def key_columns(table: pd.DataFrame) -> list[str]:
-    """The columns that tell rows apart: all that decides a result, but for the seeds."""
+    """The columns that tell rows apart: all that decides a result, except the seeds."""
     return [key for key in table.columns if "." in key and (key not in _SETTINGS or kind_of(_SETTINGS[key]) != "how")]
 
 
 def name_rows(table: pd.DataFrame, base: str, keys: Sequence[str]) -> list[str]:
-    """Extend the names in a column by the parameters in which rows of one name differ.
+    """Extend the names in column `base` by the parameters `keys` in which rows of one name differ.
 
-    A value that is the default, thus the paper's, is left out as long as the names stay different.
-
-    Parameters
-    ----------
-    table
-        Rows with a column `base`, and a column for each of `keys`.
-    base
-        The column with the names; empty ones stay empty.
-    keys
-        The columns that tell rows apart. Rows that are equal in all of them share a name.
+    A value that is the default, thus the paper's, is left out as long as the names stay different. Empty names stay
+    empty, and rows that are equal in all `keys` share a name.
     """
     names = table[base].copy()
     for name, same in table[table[base] != ""].groupby(base, sort=False):
@@ -221,89 +189,70 @@ def caveats(rows: pd.DataFrame) -> list[str]:
     return [reason for column, reason in reasons.items() if rows[column].any()]
 
 
-class _Lineage:
-    """Finds the runs that led to a run."""
+def _finder(runs: Sequence[Run]) -> Find:
+    # By signature, since folders may have been moved or copied. Of two runs with one signature, the finished one.
+    by_signature = {run.record["signature"]: run for run in sorted(runs, key=lambda run: run.finished)}
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self._by_folder = {run.folder.resolve(): run for run in runs}
-        self._by_signature = {run.record.get("signature"): run for run in runs}
-        self._by_name = {Path(run.name).parts: run for run in runs}
-        self._parents: dict[str, Run | None] = {}
+    def find(run: Run, flag: str) -> Run | None:
+        signature, within, _ = run.record["fingerprints"][flag].partition("/")
+        if within and signature not in by_signature:
+            path = Path(run.record["inputs"][flag])
+            for place in (path, *path.resolve().parents):
+                # Another experiment's output, unless it has been recomputed with other settings.
+                if (place / DONE).is_file() and (record := read_json(place / DONE))["signature"] == signature:
+                    by_signature[signature] = Run(str(place), place, record)
+        return by_signature.get(signature)
 
-    def of(self, run: Run) -> list[Run]:
-        """The run itself and all that led to it, the nearest first."""
-        line, waiting = [run], deque([run])
-        while waiting:
-            for path in waiting.popleft().record["inputs"].values():
-                parent = self.parent(path)
-                if parent is not None and parent not in line:
-                    line.append(parent)
-                    waiting.append(parent)
-        return line
-
-    def parent(self, path: str) -> Run | None:
-        """The run in whose folder a path lies; None if it is no output of a stage."""
-        if path not in self._parents:
-            self._parents[path] = self._find(Path(path))
-        return self._parents[path]
-
-    def _find(self, path: Path) -> Run | None:
-        for place in (path, *path.parents):
-            if run := self._by_folder.get(place.resolve()):
-                return run
-            if (place / DONE).is_file() and (place / CONFIG).is_file():
-                # Another experiment's output, or ours before the folders were copied.
-                elsewhere = Run(str(place), place, read_json(place / DONE))
-                found = self._by_signature.get(elsewhere.record["signature"], elsewhere)
-                return self._by_folder.setdefault(place.resolve(), found)
-        if path.exists():
-            return None
-        # All folders have been moved together, and the path still names their old place.
-        parts = path.parts
-        spans = ((start, end) for start in range(len(parts)) for end in range(len(parts), start, -1))
-        return next((run for start, end in spans if (run := self._by_name.get(parts[start:end]))), None)
+    return find
 
 
-def _describe(run: Run, line: Sequence[Run], lineage: _Lineage) -> Row:
-    """All that is known of a run but its metrics; the parameters are its own and its ancestors'."""
+def _lineage(run: Run, find: Find) -> list[Run]:
+    """The run itself and all that led to it, the nearest first."""
+    line = [run]
+    # It grows while it is read.
+    for each in line:
+        parents = filter(None, (find(each, flag) for flag in each.record["inputs"]))
+        line += [parent for parent in dict.fromkeys(parents) if parent not in line]
+    return line
+
+
+def _parameters(run: Run, find: Find) -> Row:
+    """A run's own settings that make a difference, and its inputs from outside the runs, by dotted name."""
+    recorded, inputs = dotted(run.record["parameters"]), run.record["inputs"]
+    kinds = {key: kind_of(_SETTINGS[key]) if key in _SETTINGS else "decides" for key in recorded}
+    own = {key: value for key, value in recorded.items() if kinds[key] != "decides" or key in run.record["signed"]}
+    own |= {f"inputs.{flag}": path for flag, path in inputs.items() if path not in recorded.values()}
+    # The path of a stage's output tells no more than that stage's parameters do. But a training that was continued
+    # differs from one that was not, wherever the earlier one lies.
+    outputs = [path for flag, path in inputs.items() if find(run, flag)]
+    told = {key for key, value in own.items() if value in outputs}
+    return {key: value for key, value in own.items() if key not in told - {"distillation.continue_from"}}
+
+
+def _describe(run: Run, line: Sequence[Run], find: Find) -> Row:
+    """A run's row without its metrics; the parameters are its own and its ancestors'."""
     found: Row = {}
     for each in line:
-        # Paths are taken from the inputs, since only those within no stage's folder tell runs apart.
-        own = {key: value for key, value in dotted(each.record["parameters"]).items() if key not in _ROOTS.values()}
-        for flag, path in each.record["inputs"].items():
-            # A training that was continued differs from one that was not, wherever the earlier one lies.
-            if lineage.parent(path) is None or flag == "continue_from":
-                own[_ROOTS.get(flag, f"inputs.{flag}")] = path
-        found = own | found
+        found = _parameters(each, find) | found
     embedded = next((each for each in line if each.stage == EMBED), None)
-    # The size is that of a model which 06 trained, else of the one that embedded the clips.
+    # A model that 06 trained has its own size; otherwise it is the size of the model that embedded the clips.
     sized = next((each for each in (run, embedded) if each and "size_mb" in each.results), embedded)
-    sizes = {key: sized.results.get(key) for key in ("embedding_size", "size_mb", "activation_mb")} if sized else {}
-    facts = {
+    row = found | {
         "run": run.name,
         "stage": run.stage,
         "folder": str(run.folder.resolve()),
         "host": run.record.get("host"),
         "dataset": found.get("dataset.name", ""),
-        "representation": found.pop("representation", "") if embedded else "",
-        "is_stand_in": any(bool(each.results.get("is_stand_in")) for each in line),
-        "synthetic": any(bool(each.results.get("synthetic")) for each in line),
+        "representation": found.get("representation", "") if embedded else "",
     }
-    row = facts | sizes | {key: value for key, value in found.items() if _counts(key, found)}
-    row["model"] = _model_name(row, dict(embedded.results) if embedded else {})
+    row |= {fact: any(each.results.get(fact) for each in line) for fact in ("is_stand_in", "synthetic")}
+    row |= {key: sized.results.get(key) for key in ("embedding_size", "size_mb", "activation_mb") if sized}
+    row["model"] = _model_name(row, embedded.results if embedded else {})
     return row
 
 
-def _counts(key: str, parameters: Row) -> bool:
-    """Whether a parameter makes a difference, given the others of its group."""
-    group, _, field = key.partition(".")
-    given = {name.partition(".")[2]: value for name, value in parameters.items() if name.startswith(f"{group}.")}
-    # Not validated: a record may hold a part of the group only, or be older than a rule.
-    return key not in _SETTINGS or _GROUPS[group].model_construct(**given).counts(field)
-
-
 def _model_name(row: Row, embedded: Mapping[str, Any]) -> str:
-    """The name of a row's model: the paper's where it is the paper's model; empty if it has none."""
+    """The name of a row's model: the paper's name for the paper's models; empty if it has none."""
     kind = row["representation"]
     if kind == "teacher":
         official = str(row.get("teacher.name")).startswith("openl3_audio_mel256_env")
@@ -314,7 +263,7 @@ def _model_name(row: Row, embedded: Mapping[str, Any]) -> str:
         return f"phi(teacher), {row['embedding_size']}-d"
     if kind == "mfcc":
         return str(embedded["model_name"])
-    if not embedded and row["stage"] not in ("03-train-approx-embedding", "04-export-student"):
+    if not embedded and row["stage"] not in (TRAIN, EXPORT):
         return ""
     if "student.dim" not in row:
         # A student from elsewhere, without a record of its training.
@@ -325,45 +274,35 @@ def _model_name(row: Row, embedded: Mapping[str, Any]) -> str:
     student = papers[dim] if of_paper and dim in papers else f"Student {_text(filters or dim)}"
     if kind == "logmel-cnn":
         return f"log-mel CNN of {student}'s size, {SUPERVISION[row['cnn.supervision']]}"
-    is_small = kind == "student-int8" or row["stage"] == "04-export-student"
-    return f"{student}, 8 bits" if is_small else student
-
-
-def _columns(rows: Sequence[Row]) -> list[str]:
-    """The facts, then the parameters in the order of the settings, then what other inputs are called."""
-    found = {key for row in rows for key in row}
-    return [*_COLUMNS, *(key for key in _SETTINGS if key in found), *sorted(found - {*_SETTINGS, *_COLUMNS})]
+    return f"{student}, 8 bits" if kind == "student-int8" or row["stage"] == EXPORT else student
 
 
 def _metrics(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """Level, name and value of each number among the results; what is nested in them is joined by a slash."""
-    for key in ("elapsed_s", "peak_memory_mb"):
-        yield from (("", path, value) for path, value in _numbers(record.get(key), key))
-    for key, value in record["results"].items():
-        level, _, part = key.partition("_")
-        if key == "prior":
+    """Level, name and value of each number among the results; nested names are joined by slashes."""
+    costs = {key: record.get(key) for key in ("elapsed_s", "peak_memory_mb")}
+    for path, value in _numbers(costs | record["results"]):
+        group, _, metric = path.partition("/")
+        level, _, part = group.partition("_")
+        if group == "prior":
             # The prior is evaluated on the coarse tags only.
-            yield from (("coarse", f"prior_{path}", number) for path, number in _numbers(value))
+            yield "coarse", f"prior_{metric}", value
         elif level not in ("coarse", "fine"):
-            yield from (("", path, number) for path, number in _numbers(value, key))
+            yield "", path, value
         elif part == "interval":
-            for path, number in _numbers(value):
-                metric, _, bound = path.rpartition("/")
-                yield level, f"interval_{'low' if bound == '1' else 'high'}/{metric}", number
+            metric, _, bound = metric.rpartition("/")
+            yield level, f"interval_{'low' if bound == '1' else 'high'}/{metric}", value
         else:
-            yield from ((level, path, number) for path, number in _numbers(value))
+            yield level, metric, value
 
 
 def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
     """The finite numbers in nested results with their paths; those of a list are counted from 1."""
+    if isinstance(value, list):
+        # A list of lists is a matrix, which is for a figure.
+        value = {index: item for index, item in enumerate(value, 1) if not isinstance(item, (list, Mapping))}
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _numbers(item, f"{path}/{key}" if path else str(key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value, 1):
-            # A list of lists is a matrix, which is for a figure.
-            if not isinstance(item, (list, Mapping)):
-                yield from _numbers(item, f"{path}/{index}")
     elif isinstance(value, (int, float)) and math.isfinite(value):
         yield path, float(value)
 

@@ -26,24 +26,15 @@ _SEED = 20180216
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher one row scores than another.
-
-    Attributes
-    ----------
-    mean
-        The difference.
-    interval
-        Its 95 % confidence interval; None where there are too few pairs.
-    p
-        Two-sided p-value; None where there are too few pairs.
-    n
-        How many pairs, and of what.
-    """
+    """How much higher one row scores than another; without interval and p-value where there are too few pairs."""
 
     mean: float
-    interval: tuple[float, float] | None
-    p: float | None
     n: str
+    """How many pairs, and of what."""
+    interval: tuple[float, float] | None = None
+    """The 95 % confidence interval."""
+    p: float | None = None
+    """Two-sided p-value."""
 
     def cells(self) -> tuple[str, str, str, str]:
         """As a table shows it."""
@@ -57,10 +48,7 @@ class Difference:
 def compare(one: pd.DataFrame, other: pd.DataFrame) -> Difference:
     """Compare two rows of a table: by clip where there are predictions of one class per clip, else by seed.
 
-    Parameters
-    ----------
-    one, other
-        The runs behind each: rows of the tidy table, of the same metric.
+    Each is given by the runs behind it: rows of the tidy table, of the same metric.
     """
     correct = [[_correct(*each) for each in zip(row["folder"], row["metric"], strict=True)] for row in (one, other)]
     if all(each is not None for row in correct for each in row):
@@ -70,33 +58,31 @@ def compare(one: pd.DataFrame, other: pd.DataFrame) -> Difference:
     first, second = (row.groupby(POOLED, dropna=False)["value"].mean() for row in (one, other))
     paired = pd.merge(first, second, on=POOLED)
     if paired.empty:
-        return Difference(float(one["value"].mean() - other["value"].mean()), None, None, "no seed in common")
+        return Difference(float(one["value"].mean() - other["value"].mean()), "no seed in common")
     return by_seeds((paired["value_x"] - paired["value_y"]).to_numpy(float))
 
 
 def by_clips(differences: NDArray[np.float64]) -> Difference:
     """Evaluate the differences of clips, float64 `[n]`, each in [-1, 1]."""
-    n = f"{len(differences)} clips"
+    mean, n = float(differences.mean()), f"{len(differences)} clips"
     if len(differences) < 2:
-        return Difference(float(differences.mean()), None, None, n)
+        return Difference(mean, n)
     rng = np.random.default_rng(_SEED)
     options = {"n_resamples": RESAMPLES, "batch": _BATCH, "vectorized": True, "rng": rng}
-    drawn = stats.bootstrap((differences,), np.mean, method="percentile", **options)
+    low, high = stats.bootstrap((differences,), np.mean, method="percentile", **options).confidence_interval
     flipped = stats.permutation_test((differences,), np.mean, permutation_type="samples", **options)
-    low, high = drawn.confidence_interval
-    return Difference(float(differences.mean()), (float(low), float(high)), float(flipped.pvalue), n)
+    return Difference(mean, n, (float(low), float(high)), float(flipped.pvalue))
 
 
 def by_seeds(differences: NDArray[np.float64]) -> Difference:
     """Evaluate the differences of seeds, float64 `[n]`."""
-    n = f"{len(differences)} seed{'s' if len(differences) > 1 else ''}"
-    mean = float(differences.mean())
+    mean, n = float(differences.mean()), f"{len(differences)} seed{'s' if len(differences) > 1 else ''}"
     # Equal differences, too, are those of seeds that changed nothing: they tell nothing of other seeds.
     if len(differences) < 2 or not differences.std():
-        return Difference(mean, None, None, n)
+        return Difference(mean, n)
     tested = stats.ttest_1samp(differences, 0.0)
     low, high = tested.confidence_interval()
-    return Difference(mean, (float(low), float(high)), float(tested.pvalue), n)
+    return Difference(mean, n, (float(low), float(high)), float(tested.pvalue))
 
 
 def _correct(folder: str, metric: str) -> pd.Series | None:

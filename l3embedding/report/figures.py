@@ -1,11 +1,12 @@
-"""Figures of a run, as SVG text that a page can hold."""
+"""Figures of a run, as SVG text for an HTML page."""
 
 from __future__ import annotations
 
 import io
-import re
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ import numpy as np
 import pandas as pd
 from cycler import cycler
 from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import StandardScaler
 
 from l3embedding.data.datasets import DATASETS
+from l3embedding.data.shards import TEACHER_KEY, read_dataset
 from l3embedding.jobs.folder import DONE
+from l3embedding.jobs.stages import REDUCE, SAMPLE, TRAIN
 from l3embedding.report.collect import SUPERVISION, Report, chance_level, key_columns, main_metric, name_rows, of_metric
 from l3embedding.report.tables import CLASSES, METRICS, means
-from l3embedding.report.tsne import Layout
 from l3embedding.utils.files import read_json
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
@@ -47,6 +51,12 @@ _STYLE: Any = {
 _DASHED: Any = {"color": COLORS[3], "linestyle": "--", "linewidth": 1.2}
 
 
+logger = logging.getLogger(__name__)
+
+Layout = dict[str, list[list[float]]]
+"""Sensor to its points on the plane, `[n, 2]`."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """An SVG with its caption."""
@@ -56,14 +66,9 @@ class Picture:
 
 
 def all_figures(report: Report, tsne: Mapping[str, Layout] | None = None) -> list[Picture]:
-    """Every figure that the report has something for; those of scores, for each data set by itself.
+    """Draw every figure that the report has data for; figures of scores once per data set.
 
-    Parameters
-    ----------
-    report
-        The runs.
-    tsne
-        Run of stage 01 to its layout, from `l3embedding.report.tsne`.
+    `tsne` maps a run of stage 01 to its layout.
     """
     with plt.rc_context(_STYLE):
         draws = (score_figure, size_figure, class_figure, confusion_figure, curve_figure, cooccurrence_figure)
@@ -71,6 +76,31 @@ def all_figures(report: Report, tsne: Mapping[str, Layout] | None = None) -> lis
         pictures += [draw(report) for draw in (learning_figure, diversity_figure, variance_figure)]
         pictures += [tsne_figure(name, layout) for name, layout in (tsne or {}).items()]
     return [picture for picture in pictures if picture]
+
+
+def tsne_layout(samples: list[Path], points: int, random_state: int) -> Layout:
+    """Lay sampled embeddings out on a plane by t-SNE.
+
+    Parameters
+    ----------
+    samples
+        The sample files of stage 01, one per sensor.
+    points
+        Embeddings to show, in equal parts of all sensors.
+    random_state
+        Seed.
+    """
+    rng = np.random.default_rng(random_state)
+    each = -(-points // len(samples))
+    embeddings = [read_dataset(path, TEACHER_KEY) for path in samples]
+    embeddings = [rows[np.sort(rng.permutation(len(rows))[:each])] for rows in embeddings]
+    stacked = StandardScaler().fit_transform(np.concatenate(embeddings))
+    # scikit-learn demands a perplexity below the number of points; a third of them is the usual bound.
+    perplexity = min(30, (len(stacked) - 1) / 3)
+    logger.info("t-SNE of %d embeddings", len(stacked))
+    plane = TSNE(perplexity=perplexity, init="pca", random_state=random_state).fit_transform(stacked)
+    parts = np.split(plane, np.cumsum([len(rows) for rows in embeddings])[:-1])
+    return {path.stem: part.round(3).tolist() for path, part in zip(samples, parts, strict=True)}
 
 
 def _place(name: str, rows: pd.DataFrame) -> str:
@@ -106,14 +136,12 @@ def size_figure(rows: pd.DataFrame, place: str) -> Picture | None:
     if "cnn.supervision" in main:
         taught = main["cnn.supervision"].map(SUPERVISION)
         main["kind"] = main["kind"].where(taught.isna(), "log-mel CNN " + taught.fillna(""))
-    main["kind"] = name_rows(
-        main, "kind", [k for k in key_columns(rows) if k not in ("student.dim", "student.filters")]
-    )
+    others = [key for key in key_columns(rows) if key not in ("student.dim", "student.filters")]
+    main["kind"] = name_rows(main, "kind", others)
     figure, axes = plt.subplots(figsize=(7, 4))
-    kinds = main.groupby("kind", sort=False)
-    for (kind, each), color in zip(kinds, _cycle(len(kinds)), strict=True):
+    for kind, each in main.groupby("kind", sort=False):
         points = each.groupby("model")[["size", "value"]].mean().sort_values("size")
-        axes.plot(points["size"], points["value"], color=color, marker="o", label=kind)
+        axes.plot(points["size"], points["value"], marker="o", label=kind)
     axes.axhline(chance_level(rows), **_DASHED)
     axes.set(xscale="log", ylim=(0, 1.02), xlabel="size (MB)", ylabel=METRICS[main_metric(rows)])
     axes.xaxis.set_major_formatter("{x:g}")
@@ -123,15 +151,11 @@ def size_figure(rows: pd.DataFrame, place: str) -> Picture | None:
 
 def class_figure(rows: pd.DataFrame, place: str) -> Picture:
     """Score of each class, model beside model."""
-    table = means(rows, CLASSES[main_metric(rows)])
-    figure, axes = plt.subplots(figsize=(9, 3.4))
-    width = 0.8 / len(table.columns)
-    for index, model in enumerate(table.columns):
-        offset = (index - (len(table.columns) - 1) / 2) * width
-        axes.bar(np.arange(len(table)) + offset, table[model], width, label=model)
-    axes.set_xticks(range(len(table)), table.index, rotation=25, ha="right")
     metric = "accuracy" if main_metric(rows) == "accuracy" else "AUPRC"
-    axes.set(ylim=(0, 1), ylabel=metric)
+    figure, axes = plt.subplots(figsize=(9, 3.4))
+    table = means(rows, CLASSES[main_metric(rows)])
+    table.plot.bar(ax=axes, width=0.8, ylim=(0, 1), xlabel="", ylabel=metric)
+    axes.set_xticks(range(len(table)), table.index, rotation=25, ha="right")
     axes.grid(axis="x", visible=False)
     axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
     return _picture(figure, f"{metric[0].upper()}{metric[1:]} of each class on {place}.")
@@ -169,10 +193,9 @@ def curve_figure(rows: pd.DataFrame, place: str) -> Picture | None:
     if not paths:
         return None
     figure, axes = plt.subplots(figsize=(5, 4.4))
-    for (name, path), color in zip(paths.items(), _cycle(len(paths)), strict=True):
-        table = pd.read_csv(path)
-        micro = table[(table["level"] == "coarse") & (table["category"] == "micro")]
-        axes.plot(micro["recall"], micro["precision"], color=color, label=name)
+    for name, path in paths.items():
+        micro = pd.read_csv(path).query("level == 'coarse' and category == 'micro'")
+        axes.plot(micro["recall"], micro["precision"], label=name)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     axes.legend(loc="lower left")
     return _picture(figure, f"Precision and recall of the coarse tags, pooled, by threshold, on {place}.")
@@ -181,7 +204,7 @@ def curve_figure(rows: pd.DataFrame, place: str) -> Picture | None:
 def cooccurrence_figure(rows: pd.DataFrame, place: str) -> Picture | None:
     """Which coarse tags occur together, in truth and by the first model's predictions."""
     first = rows.iloc[0]
-    # A matrix has no place in a table of numbers.
+    # From the record itself: a matrix has no place in a table of numbers.
     shares = read_json(Path(first["folder"]) / DONE)["results"].get("cooccurrence")
     if not shares:
         return None
@@ -193,19 +216,18 @@ def cooccurrence_figure(rows: pd.DataFrame, place: str) -> Picture | None:
         axes.set_yticks(range(len(shares["tags"])), shares["tags"])
         axes.set_title(key if key == "truth" else f"predicted: {first['model']}", fontsize=9)
     figure.colorbar(image, ax=panels, shrink=0.8)
-    return _picture(
-        figure, f"Co-occurrence on {place}: share of the clips with the row's tag that have the column's, too."
-    )
+    caption = f"Co-occurrence on {place}: share of the clips with the row's tag that have the column's, too."
+    return _picture(figure, caption)
 
 
 def learning_figure(report: Report) -> Picture | None:
     """Mean squared error by epoch, beside that of always predicting the mean."""
-    baselines = of_metric(report.of_stage("03-train-approx-embedding"), "baseline_mse")
+    baselines = of_metric(report.of_stage(TRAIN), "baseline_mse")
     if baselines.empty:
         return None
     figure, axes = plt.subplots(figsize=(7, 3.4))
     several_seeds = baselines["model"].duplicated().any()
-    for color, (_, run) in zip(_cycle(len(baselines)), baselines.iterrows(), strict=True):
+    for (_, run), color in zip(baselines.iterrows(), cycle(COLORS), strict=False):
         history = pd.read_csv(Path(run["folder"]) / "history.csv")
         for split, style in (("train", ":"), ("valid", "-")):
             label = f"{run['model']}, {'training' if split == 'train' else 'validation'}"
@@ -215,29 +237,27 @@ def learning_figure(report: Report) -> Picture | None:
     # The first epochs of a network whose normalisation is still settling would hide all others.
     axes.set(ylim=(0, 2 * baselines["value"].max()), xlabel="epoch", ylabel="MSE")
     axes.legend()
-    return _picture(
-        figure, "Distillation: error of the student; dashed: error of always predicting the mean embedding."
-    )
+    caption = "Distillation: error of the student; dashed: error of always predicting the mean embedding."
+    return _picture(figure, caption)
 
 
 def diversity_figure(report: Report) -> Picture | None:
-    """How each sensor's sample differs from random ones, in their standard deviations."""
-    rows = report.of_stage("01-sample-teacher-embeddings")
+    """Volume, coverage and relevance of each sensor's sample, beside those of random samples."""
+    rows = report.of_stage(SAMPLE)
     rows = rows[rows["metric"].str.startswith("diagnostics/")]
     if rows.empty:
         return None
     path = rows["metric"].str.split("/")
     names = name_rows(rows, "sample.method", key_columns(rows))
     rows = rows.assign(sensor=path.str[1], measure=path.str[2], of=path.str[3], name=names)
-    sensors = list(dict.fromkeys(rows["sensor"]))
+    sensors = rows["sensor"].unique()
     measures = ("log_volume", "coverage", "mean_relevance")
     figure, panels = plt.subplots(1, len(measures), figsize=(9, 0.28 * len(sensors) + 1.6))
     for axes, measure in zip(panels, measures, strict=True):
         chosen = rows[rows["measure"] == measure]
-        names = list(dict.fromkeys(chosen["name"]))
-        for name, color in zip(names, _cycle(len(names)), strict=True):
-            values = chosen[chosen["name"] == name].pivot_table("value", "sensor", "of").reindex(sensors)
-            axes.scatter(values["sample"], range(len(sensors)), color=color, label=name)
+        for name, each in chosen.groupby("name", sort=False):
+            values = each.pivot_table("value", "sensor", "of").reindex(sensors)
+            axes.scatter(values["sample"], range(len(sensors)), label=name)
         # Random samples are about the same for all methods; those of the last one are shown.
         label = "random, two standard deviations"
         spread = 2 * values["random_std"]
@@ -246,16 +266,13 @@ def diversity_figure(report: Report) -> Picture | None:
         axes.set(ylim=(-0.5, len(sensors) - 0.5), xlabel=measure.replace("_", " "))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="upper center", ncols=4)
     figure.tight_layout(rect=(0, 0, 1, 0.9))
-    return _picture(
-        figure,
-        "Sampling: volume of the sample (log det per item), similarity of a frame to the nearest sampled one, and "
-        "relevance, beside random samples of the same size.",
-    )
+    shown = "volume of the sample (log det per item), similarity of a frame to the nearest sampled one, and relevance"
+    return _picture(figure, f"Sampling: {shown}, beside random samples of the same size.")
 
 
 def variance_figure(report: Report) -> Picture | None:
     """Variance of the sample that phi keeps, by dimensions."""
-    rows = report.of_stage("02-fit-reduction")
+    rows = report.of_stage(REDUCE)
     # UMAP keeps no share of it.
     rows = rows[rows["metric"].str.startswith("explained_variance_ratios/")]
     if rows.empty:
@@ -272,17 +289,12 @@ def variance_figure(report: Report) -> Picture | None:
 def tsne_figure(name: str, layout: Layout) -> Picture:
     """The sampled embeddings on a plane."""
     figure, axes = plt.subplots(figsize=(6, 5))
-    for (sensor, points), color in zip(layout.items(), _cycle(len(layout)), strict=True):
+    for sensor, points in layout.items():
         x, y = np.transpose(points)
-        axes.scatter(x, y, s=6, color=color, label=sensor)
-    axes.set_xticks([])
-    axes.set_yticks([])
+        axes.scatter(x, y, s=6, label=sensor)
+    axes.set(xticks=[], yticks=[])
     axes.legend(markerscale=2)
     return _picture(figure, f"Teacher embeddings of the sample {name} by t-SNE: a picture, not the reduction.")
-
-
-def _cycle(n: int) -> list[str]:
-    return [COLORS[index % len(COLORS)] for index in range(n)]
 
 
 def _picture(figure: Figure, caption: str) -> Picture:
@@ -290,4 +302,5 @@ def _picture(figure: Figure, caption: str) -> Picture:
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
     # The XML declaration and the document type have no place within a page.
-    return Picture(caption, re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), count=1, flags=re.DOTALL))
+    svg = buffer.getvalue()
+    return Picture(caption, svg[svg.index("<svg") :])

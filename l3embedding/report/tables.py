@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from l3embedding.jobs.stages import EXPORT, TRAIN
 from l3embedding.report import paper
 from l3embedding.report.collect import POOLED, Report, caveats, chance_level, key_columns, main_metric, of_metric
 from l3embedding.report.differences import NOTE as DIFFERENCES_NOTE
@@ -18,7 +19,7 @@ from l3embedding.settings import UPSTREAM_REPRESENTATIONS
 NONE = "-"
 METRICS = {"accuracy": "accuracy", "micro_auprc": "micro-AUPRC"}
 CLASSES = {"accuracy": "class_accuracy/", "micro_auprc": "class_auprc/"}
-"""Main metric of a data set to the prefix of the same by class."""
+"""Main metric of a data set to the prefix of its values per class."""
 _BOARD_COLUMNS = (
     ("int8_bytes", 1e6, 3),
     ("activation_bytes", 1e6, 4),
@@ -28,7 +29,7 @@ _BOARD_COLUMNS = (
 )
 """Metric, unit and decimals of the measured columns of the table of boards."""
 _MAX_PAIRED_ROWS = 6
-"""Of more rows, only the first is compared with each other one."""
+"""With more rows than this, only the first is compared with each other one."""
 
 
 class Cell(str):
@@ -43,39 +44,39 @@ class Cell(str):
         return cell
 
 
+Line = tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Table:
     """Cells under a title, with a note."""
 
     title: str
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
+    header: Line
+    rows: Sequence[Line]
     note: str = ""
 
     def markdown(self) -> str:
-        """As aligned Markdown, which reads well on a terminal too."""
+        """Format as aligned Markdown, readable on a terminal too."""
         lines = [self.header, *self.rows]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
-        formatted = [
-            "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-            for line in lines
-        ]
-        rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        cells = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+        heading, *body = [f"| {' | '.join(line)} |" for line in cells]
+        rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
         note = [self.note, ""] if self.note else []
-        return "\n".join([f"## {self.title}", "", *note, formatted[0], rule, *formatted[1:], ""])
+        return "\n".join([f"## {self.title}", "", *note, heading, rule, *body, ""])
 
 
 def all_tables(report: Report) -> list[Table]:
-    """Every table that the report has something for; those of scores, for each data set by itself."""
+    """Every table that the report has data for; tables of scores once per data set."""
     tables: list[Table] = []
     for dataset, rows in report.datasets.items():
         if main_metric(rows) == "accuracy":
             own = [fold_table(rows), class_table(rows)]
         else:
             own = [table_1(rows), table_2(rows), class_table(rows), confidence_table(rows)]
-        own.append(differences_table(rows))
         several = f", evaluated on {dataset}" if len(report.datasets) > 1 else ""
-        tables += [Table(each.title + several, each.header, each.rows, each.note) for each in own]
+        tables += [replace(each, title=each.title + several) for each in (*own, differences_table(rows))]
     tables += [approximation_table(report), board_table(report), cost_table(report)]
     return [table for table in tables if table.rows]
 
@@ -99,20 +100,20 @@ def means(rows: pd.DataFrame, prefix: str) -> pd.DataFrame:
 
 
 def _mean_cells(rows: pd.DataFrame, prefix: str) -> dict[str, dict[str, str]]:
-    """The same as cells: metric to model to mean."""
-    table, runs = means(rows, prefix), {str(name): each["run"] for name, each in rows.groupby("model")}
+    """The same means as cells: metric to model to mean."""
+    runs = dict(iter(rows.groupby("model")["run"]))
     return {
         str(key): {
-            str(name): NONE if pd.isna(value) else Cell(f"{value:.3f}", runs[str(name)]) for name, value in row.items()
+            str(name): NONE if pd.isna(value) else Cell(f"{value:.3f}", runs[name]) for name, value in row.items()
         }
-        for key, row in table.iterrows()
+        for key, row in means(rows, prefix).iterrows()
     }
 
 
 def table_1(rows: pd.DataFrame) -> Table:
     """The paper's Table 1: size and micro-AUPRC of the teacher and the students."""
     measured, sizes = scores(rows, "micro_auprc"), _sizes(rows)
-    lines: list[tuple[str, ...]] = []
+    lines: list[Line] = []
     for name, published in paper.MODELS.items():
         size = (str(published.embedding_size), f"{published.size_mb:.2f}", f"{published.activation_mb:.2f}")
         lines.append((name, *size, f"{published.micro_auprc:.3f}", measured.get(name, NONE)))
@@ -123,15 +124,16 @@ def table_1(rows: pd.DataFrame) -> Table:
 
 
 def table_2(rows: pd.DataFrame) -> Table:
-    """The paper's Table 2: micro-AUPRC of each student by the sample that its phi was fitted on."""
+    """Micro-AUPRC of each student by the sample that its phi was fitted on, as in the paper's table of samplings."""
     students = rows[rows["representation"] == "student"]
-    lines: list[tuple[str, ...]] = []
+    lines: list[Line] = []
     for key, (name, published) in paper.SAMPLING.items():
         sampled = students[students["sample.method"] == key] if "sample.method" in students else students[:0]
         measured = scores(sampled, "micro_auprc") or {NONE: Cell(NONE)}
         lines += [(name, key, model, f"{published:.3f}", cell) for model, cell in measured.items()]
     header = ("Sampling", "Key", "Model", "micro-AUPRC, paper", "micro-AUPRC, here")
-    return Table("Table 2: sampling", header, lines, caveat(rows))
+    note = "The paper's figures are of phi(teacher) itself, a PCA to 64 dimensions, without a student."
+    return Table("Table 2: sampling", header, lines, f"{caveat(rows)} {note}".strip())
 
 
 def class_table(rows: pd.DataFrame) -> Table:
@@ -151,15 +153,12 @@ def confidence_table(rows: pd.DataFrame) -> Table:
         value, first = dict(zip(each["metric"], each["value"], strict=True)), each.iloc[0]
         if "interval_low/micro_auprc" not in value:
             continue
-        cells = [
-            f"{value['micro_auprc']:.3f}",
-            f"{value['interval_low/micro_auprc']:.3f} to {value['interval_high/micro_auprc']:.3f}",
-        ]
-        cells += [
-            f"{value[key]:.3f}" if key in value else NONE for key in ("near/micro_auprc", "far/micro_auprc", "lwlrap")
-        ]
+        shown = {key: f"{number:.3f}" for key, number in value.items()}
+        interval = f"{shown['interval_low/micro_auprc']} to {shown['interval_high/micro_auprc']}"
+        others = (shown.get(key, NONE) for key in ("near/micro_auprc", "far/micro_auprc", "lwlrap"))
+        cells = (Cell(cell, [str(run)]) for cell in (shown["micro_auprc"], interval, *others))
         seed = f"{first['seed']} ({first['random_state']})" if ambiguous else str(first["seed"])
-        lines.append((first["model"], seed, first["level"], *(Cell(cell, [str(run)]) for cell in cells)))
+        lines.append((first["model"], seed, first["level"], *cells))
     seed = "Seed (random state)" if ambiguous else "Seed"
     header = ("Model", seed, "Tags", "micro-AUPRC", "95 % confidence interval", "near", "far", "lwlrap")
     note = "The intervals cover 95 % of 1000 resamplings of the evaluated clips. They do not cover the choice of seed."
@@ -169,13 +168,13 @@ def confidence_table(rows: pd.DataFrame) -> Table:
 def fold_table(rows: pd.DataFrame) -> Table:
     """Accuracy on the data set's own folds; over seeds, their mean and spread."""
     folds, sizes = _mean_cells(rows, "fold_accuracy/"), _sizes(rows)
-    lines: list[tuple[str, ...]] = [
+    lines: list[Line] = [
         (name, *sizes[name], *(cells.get(name, NONE) for cells in folds.values()), cell)
         for name, cell in scores(rows, "accuracy").items()
     ]
     lines.append(("chance level", *[NONE] * (3 + len(folds)), f"{chance_level(rows):.3f}"))
     header = ("Model", "Emb. dim.", "Size (MB)", "Act. (MB)", *(f"fold {fold}" for fold in folds), "accuracy")
-    return Table("Accuracy by fold", header, lines, " ".join(filter(None, (caveat(rows), _protocol(rows)))))
+    return Table("Accuracy by fold", header, lines, f"{caveat(rows)} {_protocol(rows)}".strip())
 
 
 def _protocol(rows: pd.DataFrame) -> str:
@@ -203,7 +202,7 @@ def _protocol(rows: pd.DataFrame) -> str:
 
 
 def _overlap(one: object, other: object) -> bool:
-    """Whether one of two folders is or lies in the other."""
+    """Whether two folders are the same or one lies in the other."""
     if not isinstance(one, str) or not isinstance(other, str):
         return False
     roots = Path(one).resolve(), Path(other).resolve()
@@ -212,7 +211,7 @@ def _overlap(one: object, other: object) -> bool:
 
 def approximation_table(report: Report) -> Table:
     """How closely each student approximates its targets."""
-    rows = report.of_stage("03-train-approx-embedding")
+    rows = report.of_stage(TRAIN)
     shown = {key: scores(rows, key) for key in ("best_valid_mse", "baseline_mse", "best_valid_mae")}
     wide = rows.pivot_table("value", ["model", "run"], "metric", sort=False, aggfunc="first")
     lines = []
@@ -228,9 +227,8 @@ def approximation_table(report: Report) -> Table:
 
 def board_table(report: Report) -> Table:
     """What the 8-bit students need of a board, beside the paper's."""
-    rows = report.of_stage("04-export-student")
-    lines: list[tuple[str, ...]] = []
-    for model, each in rows.groupby("model", sort=False):
+    lines: list[Line] = []
+    for model, each in report.of_stage(EXPORT).groupby("model", sort=False):
         value = each.groupby("metric")["value"].mean().to_dict()
         shown = [
             NONE if key not in value else Cell(f"{value[key] / unit:.{digits}f}", each["run"])
@@ -261,6 +259,21 @@ def cost_table(report: Report) -> Table:
         seconds = Cell(f"{value['elapsed_s']:.1f}", [str(run)])
         lines.append((first["stage"], task, seconds, f"{value['peak_memory_mb']:.0f}", str(first["host"])))
     return Table("Time and memory", ("Stage", "Task", "Seconds", "Peak memory (MB)", "Host"), lines)
+
+
+def differences_table(rows: pd.DataFrame) -> Table:
+    """Each pair of rows: the difference, its confidence interval, and its p-value."""
+    models = dict(iter(of_metric(rows, main_metric(rows)).groupby("model", sort=False)))
+    pairs = list(itertools.combinations(models, 2))
+    if len(models) > _MAX_PAIRED_ROWS:
+        pairs = pairs[: len(models) - 1]
+    lines = []
+    for one, other in pairs:
+        difference, *cells = compare(models[one], models[other]).cells()
+        runs = [*models[one]["run"], *models[other]["run"]]
+        lines.append((str(one), str(other), Cell(difference, runs), *cells))
+    header = ("Row", "minus", "Difference", "95 % confidence interval", "p", "n")
+    return Table("Differences between rows", header, lines, DIFFERENCES_NOTE)
 
 
 def summary(report: Report) -> list[str]:
@@ -297,29 +310,10 @@ def caveat(rows: pd.DataFrame) -> str:
     return f"**Not comparable with the paper: {' and '.join(reasons)}.**" if reasons else ""
 
 
-def differences_table(rows: pd.DataFrame) -> Table:
-    """Each pair of rows: the difference, its confidence interval, and its p-value."""
-    models = dict(iter(of_metric(rows, main_metric(rows)).groupby("model", sort=False)))
-    pairs = list(itertools.combinations(models, 2))
-    if len(models) > _MAX_PAIRED_ROWS:
-        pairs = pairs[: len(models) - 1]
-    lines = []
-    for one, other in pairs:
-        runs = [*models[one]["run"], *models[other]["run"]]
-        difference, *cells = compare(models[one], models[other]).cells()
-        lines.append((str(one), str(other), Cell(difference, runs), *cells))
-    header = ("Row", "minus", "Difference", "95 % confidence interval", "p", "n")
-    return Table("Differences between rows", header, lines, DIFFERENCES_NOTE)
-
-
-def _sizes(rows: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
+def _sizes(rows: pd.DataFrame) -> dict[str, Line]:
     """Of each model, its embedding's dimension, its size and its largest feature map, both in MB."""
     columns = ["model", "embedding_size", "size_mb", "activation_mb"]
     return {
-        model: (str(dim), _megabytes(size), _megabytes(activation))
-        for model, dim, size, activation in rows.drop_duplicates("model")[columns].itertuples(index=False)
+        model: (str(dim), *(NONE if pd.isna(size) else f"{size:.2f}" for size in sizes))
+        for model, dim, *sizes in rows.drop_duplicates("model")[columns].itertuples(index=False)
     }
-
-
-def _megabytes(value: float | None) -> str:
-    return NONE if value is None or pd.isna(value) else f"{value:.2f}"

@@ -1,6 +1,6 @@
 """Access to Google Sheets: credentials, and a client with time limits, a request budget and redacted errors.
 
-All failures are `SheetsError`, which no run ends on, and whose text holds no token and no key.
+All failures are `SheetsError`, which never ends a run, and whose text holds no token and no key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +34,7 @@ _GSPREAD_FOLDER = Path("~/.config/gspread")
 
 API = "https://sheets.googleapis.com"
 API_VARIABLE = "L3EMBEDDING_SHEETS_API"
-"""Environment variable: another server that speaks the Sheets API v4, such as that of the tests."""
+"""Environment variable: another server with the Sheets API v4, such as the tests' own."""
 
 REQUEST_S = 30.0
 """Time limit of one request."""
@@ -48,6 +48,11 @@ ATTEMPTS = 7
 PAUSE_S = 1.0
 """The first pause, at most."""
 
+_ADVICE = {
+    403: "Share the sheet with the account that `sea auth` names, as an editor.",
+    404: "Is GSHEET_ID the part of the sheet's URL between /d/ and /edit?",
+}
+
 Result = TypeVar("Result")
 
 
@@ -56,43 +61,33 @@ class SheetsError(InputError):
 
 
 class SheetsBusy(SheetsError):
-    """The service did not do it now: over quota, an internal error, or no answer."""
+    """The service failed for now: over quota, an internal error, or no answer."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """An account that can write to the sheet.
-
-    Attributes
-    ----------
-    credentials
-        For gspread.
-    kind
-        service account, authorized user, or oauth2client token.
-    path
-        The file.
-    name
-        Its e-mail address or client id, with which the sheet must be shared; never a secret.
-    """
+    """An account that can write to the sheet, and the file that it was read from."""
 
     credentials: Credentials
     kind: str
+    """service account, authorized user, or oauth2client token."""
     path: Path
     name: str
+    """Its e-mail address or client id, with which the sheet must be shared; never a secret."""
 
 
-def find_account(environment: Mapping[str, str] = os.environ) -> Account:
+def find_account() -> Account:
     """Load the first credentials that are found.
 
-    Searched are, in this order, the file that GOOGLE_APPLICATION_CREDENTIALS names, gspread's own folder
-    (`service_account.json`, `authorized_user.json`), and the token of an old oauth2client flow.
+    The order is: the file that GOOGLE_APPLICATION_CREDENTIALS names, alone; else gspread's own folder
+    (`service_account.json`, `authorized_user.json`); else the token of an old oauth2client flow.
 
     Raises
     ------
     SheetsError
         There are none, or the file holds none; the message says what to do.
     """
-    if named := environment.get("GOOGLE_APPLICATION_CREDENTIALS"):
+    if named := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
         paths = [Path(named).expanduser()]
     else:
         files = [_GSPREAD_FOLDER / "service_account.json", _GSPREAD_FOLDER / "authorized_user.json", OAUTH2CLIENT_TOKEN]
@@ -137,27 +132,20 @@ def _load_oauth2client(path: Path) -> Account:
     stored = Storage(str(path)).get()
     if stored is None or stored.invalid:
         raise SheetsError(f"{path} holds a token that has been revoked; use a service account instead.")
-    converted = gspread.utils.convert_credentials(stored)
-    return Account(converted, "oauth2client token", path, f"client {stored.client_id}")
+    credentials = gspread.utils.convert_credentials(stored)
+    return Account(credentials, "oauth2client token", path, f"client {stored.client_id}")
 
 
+@dataclass
 class Budget:
-    """Keeps all processes of a user below a rate of requests, through a file that they share.
+    """Keeps all processes of a user below `limit` requests within `window_s`, through a file that they share.
 
-    Parameters
-    ----------
-    path
-        The file; where it cannot be written, each process keeps its own count.
-    limit
-        Requests of one kind within `window_s`.
-    window_s
-        How long a request counts, s.
+    Where the file cannot be written, nothing is counted; the service then refuses, and `patiently` waits.
     """
 
-    def __init__(self, path: Path, limit: int, window_s: float) -> None:
-        self._path = path
-        self._limit = limit
-        self._window_s = window_s
+    path: Path
+    limit: int
+    window_s: float
 
     def take(self) -> None:
         """Wait until a request may be sent, and count it."""
@@ -166,18 +154,18 @@ class Budget:
 
     def _try(self, now: float) -> float:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self._path, "a+", encoding="utf-8") as file:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a+", encoding="utf-8") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 file.seek(0)
-                recent = [float(line) for line in file.read().split() if now - self._window_s < float(line) <= now]
-                if len(recent) >= self._limit:
-                    return max(0.01, recent[0] + self._window_s - now)
+                recent = [float(line) for line in file.read().split() if now - self.window_s < float(line) <= now]
+                if len(recent) >= self.limit:
+                    return max(0.01, recent[0] + self.window_s - now)
                 file.seek(0)
                 file.truncate()
                 file.write("\n".join(map(str, [*recent, now])))
         except (OSError, ValueError) as error:
-            logger.debug("%s: %s", self._path, error)
+            logger.debug("%s: %s", self.path, error)
         return 0.0
 
 
@@ -192,20 +180,11 @@ class PatientClient(gspread.HTTPClient):
         # The quota is per user and project, which the account identifies.
         account = getattr(auth, "service_account_email", None) or getattr(auth, "client_id", None) or "user"
         name = hashlib.sha256(f"{account} {self.api}".encode()).hexdigest()[:12]
-        self.budgets = {
-            kind: Budget(folder / f"sheets-{kind}-{name}.txt", PER_MINUTE, WINDOW_S) for kind in ("read", "write")
-        }
+        files = {kind: folder / f"sheets-{kind}-{name}.txt" for kind in ("read", "write")}
+        self.budgets = {kind: Budget(path, PER_MINUTE, WINDOW_S) for kind, path in files.items()}
 
     def request(self, method: str, endpoint: str, *arguments: Any, **options: Any) -> requests.Response:
-        """Send one request, once.
-
-        Raises
-        ------
-        SheetsBusy
-            It was carried out, or not: read before trying again.
-        SheetsError
-            It was refused.
-        """
+        """Send one request, once. After `SheetsBusy` it may have been carried out or not: read before trying again."""
         self.budgets["read" if method.lower() == "get" else "write"].take()
         try:
             return super().request(method, endpoint.replace(API, self.api, 1), *arguments, **options)
@@ -215,44 +194,23 @@ class PatientClient(gspread.HTTPClient):
             if status == 429 or status >= 500:
                 raise SheetsBusy(f"Google Sheets: {message}") from None
             raise SheetsError(f"Google Sheets: {message} {_ADVICE.get(status, '')}".strip()) from None
-        except google_errors.TransportError as error:
-            raise SheetsBusy(f"Google cannot be reached ({type(error).__name__}).") from None
-        except google_errors.RefreshError as error:
-            if error.retryable:
-                raise SheetsBusy("Google did not renew the credentials just now.") from None
-            raise SheetsError("Google does not accept the credentials; `sea auth` prints which they are.") from None
         except google_errors.GoogleAuthError as error:
-            raise SheetsError(f"The credentials cannot be used ({type(error).__name__}).") from None
+            name = type(error).__name__
+            if error.retryable or isinstance(error, google_errors.TransportError):
+                raise SheetsBusy(f"Google cannot renew the credentials now ({name}).") from None
+            message = f"Google does not accept the credentials ({name}); `sea auth` prints which they are."
+            raise SheetsError(message) from None
         except requests.RequestException as error:
             raise SheetsBusy(f"Google Sheets did not answer ({type(error).__name__}).") from None
 
 
-_ADVICE = {
-    403: "Share the sheet with the account that `sea auth` names, as an editor.",
-    404: "Is GSHEET_ID the part of the sheet's URL between /d/ and /edit?",
-}
-
-
 def open_sheet(gsheet_id: str, account: Account) -> gspread.Spreadsheet:
-    """Open a spreadsheet.
-
-    Raises
-    ------
-    SheetsBusy, SheetsError
-        It cannot be opened now, or at all.
-    """
-    client = gspread.Client(account.credentials, http_client=PatientClient)
-    return client.open_by_key(gsheet_id)
+    """Open a spreadsheet."""
+    return gspread.Client(account.credentials, http_client=PatientClient).open_by_key(gsheet_id)
 
 
 def patiently(action: Callable[[], Result]) -> Result:
-    """Do something that is safe to repeat, again while the service is busy, with pauses.
-
-    Raises
-    ------
-    SheetsBusy
-        The service was busy every time.
-    """
+    """Do something that is safe to repeat, up to `ATTEMPTS` times while the service is busy, with pauses."""
     for attempt in range(ATTEMPTS - 1):
         try:
             return action()

@@ -6,10 +6,12 @@ The documented columns come first, in the documented order; ours are to their ri
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from l3embedding.jobs.journal import Run
+from l3embedding.jobs.stages import CLASSIFY, TRAIN
 
 Cell = str | int | float | bool
 
@@ -19,57 +21,68 @@ _MAX_TEXT = 1000
 
 @dataclass(frozen=True)
 class Tab:
-    """A tab of the sheet.
-
-    Attributes
-    ----------
-    name
-        Its title.
-    columns
-        The documented headings, in order.
-    ours
-        Headings that we add to their right.
-    place
-        The heading of a run's folder, by which a row without a run id is found.
-    """
+    """A tab of the sheet: its title, and its headings in the order of a new tab, each with the value's name."""
 
     name: str
-    columns: tuple[str, ...]
-    ours: tuple[str, ...]
+    columns: Mapping[str, str]
+    """The documented headings."""
+    ours: Mapping[str, str]
+    """Headings that we add to their right."""
     place: str
+    """The heading of a run's folder, by which a row without a run id is found."""
 
     @property
-    def headings(self) -> tuple[str, ...]:
+    def headings(self) -> dict[str, str]:
         """All of them, in the order of a new tab."""
-        return self.columns + self.ours
+        return {**self.columns, **self.ours}
 
 
-_OURS = (RUN_ID, "Status", "Job ID", "Host", "Started", "Updated", "Dirty", "Caveats", "Error")
+_OURS = {
+    RUN_ID: "run_id", "Status": "status", "Job ID": "job_id", "Host": "host", "Started": "started",
+    "Updated": "updated", "Dirty": "dirty", "Caveats": "caveats", "Error": "error",
+}  # fmt: skip
 
 UPSTREAM = Tab(
     "embedding_approx_mse",
-    (
-        "Username", "Model Dir", "Train Data Dir", "Valid Data Dir", "Emb Train Dir", "Emb Valid Dir",
-        "Approximation mode", "Emb key", "Model Representation", "Student Emb Len", "# Epochs", "Train Epoch Size",
-        "Valid Epoch Size", "Train Batch Size", "Valid Batch Size", "Random State", "Learning Rate", "# GPUs",
-        "Checkpoint Interval", "Latest Epoch", "Latest Train Loss", "Latest Valid Loss", "Latest Train MAE",
-        "Latest Valid MAE", "Best Train Loss", "Best Valid Loss", "Best Train MAE", "Best Valid MAE",
-    ),
-    (*_OURS, "Commit", "Teacher"),
+    {
+        "Username": "user", "Model Dir": "output_dir", "Train Data Dir": "audio/train",
+        "Valid Data Dir": "audio/validate", "Emb Train Dir": "embedding/train", "Emb Valid Dir": "embedding/validate",
+        "Approximation mode": "reduction.mode", "Emb key": "embedding_key", "Model Representation": "representation",
+        "Student Emb Len": "embedding_size", "# Epochs": "distillation.epochs",
+        "Train Epoch Size": "distillation.train_epoch_size",
+        "Valid Epoch Size": "distillation.validation_epoch_size", "Train Batch Size": "distillation.batch_size",
+        "Valid Batch Size": "distillation.batch_size", "Random State": "random_state",
+        "Learning Rate": "distillation.learning_rate", "# GPUs": "gpus",
+        "Checkpoint Interval": "distillation.checkpoint_interval", "Latest Epoch": "latest epoch",
+        "Latest Train Loss": "latest train_loss", "Latest Valid Loss": "latest valid_loss",
+        "Latest Train MAE": "latest train_mae", "Latest Valid MAE": "latest valid_mae",
+        "Best Train Loss": "best train_loss", "Best Valid Loss": "best valid_loss",
+        "Best Train MAE": "best train_mae", "Best Valid MAE": "best valid_mae",
+    },
+    _OURS | {"Commit": "commit", "Teacher": "teacher"},
     "Model Dir",
 )  # fmt: skip
 
 DOWNSTREAM = Tab(
     "sonyc_ust",
-    (
-        "Username", "Model Type", "Upstream Data", "Commit", "Annotation Dir", "Taxonomy Dir", "Feature Dir",
-        "Output Dir", "Exp. ID", "Hidden Layer Size", "Num. Hidden Layers", "Learning Rate", "L2 Reg.", "Batch Size",
-        "Num Epochs", "Patience", "Sensor Factor", "Proximity Factor", "No Standardize", "Co-occurrence Loss",
-        "Co-occurrence Loss Factor", "PCA", "PCA Components", "Label Mode", "Oversample", "Oversample Iters.",
-        "Threshold Type", "Target Mode", "No Timestamp", "Split Path", "Optimizer", "Micro AUPRC", "Micro F1 (@0.5)",
-        "Macro AUPRC", "Coarse Tag AUPRC",
-    ),
-    (*_OURS, "Seed"),
+    {
+        "Username": "user", "Model Type": "classifier.model_type", "Upstream Data": "upstream_data",
+        "Commit": "commit", "Annotation Dir": "dataset_root", "Taxonomy Dir": "dataset_root",
+        "Feature Dir": "features", "Output Dir": "output_dir", "Exp. ID": "run_id",
+        "Hidden Layer Size": "classifier.hidden_layer_size", "Num. Hidden Layers": "classifier.num_hidden_layers",
+        "Learning Rate": "classifier.learning_rate", "L2 Reg.": "classifier.l2_reg",
+        "Batch Size": "classifier.batch_size", "Num Epochs": "classifier.epochs", "Patience": "classifier.patience",
+        "Sensor Factor": "classifier.sensor_factor", "Proximity Factor": "classifier.proximity_factor",
+        "No Standardize": "not standardize", "Co-occurrence Loss": "classifier.cooccurrence_loss",
+        "Co-occurrence Loss Factor": "classifier.cooccurrence_loss_factor", "PCA": "classifier.pca",
+        "PCA Components": "classifier.pca_components", "Label Mode": "classifier.label_mode",
+        "Oversample": "classifier.oversample", "Oversample Iters.": "classifier.oversample_iters",
+        "Threshold Type": "classifier.threshold_type", "Target Mode": "classifier.target_mode",
+        "No Timestamp": "not timestamp_features", "Split Path": "split_path", "Optimizer": "classifier.optimizer",
+        "Micro AUPRC": "micro_auprc", "Micro F1 (@0.5)": "micro_f1", "Macro AUPRC": "macro_auprc",
+        "Coarse Tag AUPRC": "class_auprc",
+    },
+    _OURS | {"Seed": "seed"},
     "Output Dir",
 )  # fmt: skip
 
@@ -78,10 +91,9 @@ TABS = (UPSTREAM, DOWNSTREAM)
 
 def tab_of(run: Run) -> Tab | None:
     """The tab that a run is a row of; None for a run of another kind."""
-    if run.stage == "03-train-approx-embedding":
+    if run.stage == TRAIN:
         return UPSTREAM
-    is_sonyc_ust = run.parameters.get("dataset.name") == "sonyc_ust"
-    return DOWNSTREAM if run.stage == "06-train-classifier" and is_sonyc_ust else None
+    return DOWNSTREAM if run.stage == CLASSIFY and run.parameters.get("dataset.name") == "sonyc_ust" else None
 
 
 def row_of(run: Run) -> dict[str, Cell]:
@@ -92,8 +104,11 @@ def row_of(run: Run) -> dict[str, Cell]:
     tab = tab_of(run)
     if tab is None:
         return {}
-    values = _ours(run) | (_upstream(run) if tab is UPSTREAM else _downstream(run))
-    return {heading: cell(values.get(heading)) for heading in tab.headings}
+    known = {"run_id": run.run_id, "status": run.status, "started": run.started, "updated": run.updated}
+    values = run.parameters | dict(run.facts) | known | {"error": run.error}
+    values |= {"caveats": ", ".join(run.facts.get("caveats", []))}
+    values |= _upstream(run) if tab is UPSTREAM else _downstream(run)
+    return {heading: cell(values.get(name)) for heading, name in tab.headings.items()}
 
 
 def cell(value: Any) -> Cell:
@@ -108,105 +123,28 @@ def cell(value: Any) -> Cell:
     return text[:_MAX_TEXT]
 
 
-def _ours(run: Run) -> dict[str, Any]:
-    facts = run.facts
-    return {
-        RUN_ID: run.run_id,
-        "Status": run.status,
-        "Job ID": facts.get("job_id"),
-        "Host": facts.get("host"),
-        "Started": run.started,
-        "Updated": run.updated,
-        "Dirty": facts.get("dirty"),
-        "Caveats": ", ".join(facts.get("caveats", [])),
-        "Error": run.error,
-        "Commit": facts.get("commit"),
-        "Username": facts.get("user"),
-    }
-
-
 def _upstream(run: Run) -> dict[str, Any]:
     parameters, inputs = run.parameters, run.facts.get("inputs", {})
     audio, embedding = inputs.get("audio_dir"), inputs.get("embedding_dir") or inputs.get("audio_dir")
-    latest = run.epochs[-1] if run.epochs else {}
-    representation = {
-        key: parameters.get(f"student.{key}") for key in ("asr", "num_mels", "num_dft", "hop_len", "fmax")
-    }
-    values = {
-        "Model Dir": run.facts.get("output_dir"),
-        "Train Data Dir": f"{audio}/train",
-        "Valid Data Dir": f"{audio}/validate",
-        "Emb Train Dir": f"{embedding}/train",
-        "Emb Valid Dir": f"{embedding}/validate",
-        "Emb key": run.facts.get("embedding_key"),
-        "Model Representation": " ".join(
-            f"{key}={value}" for key, value in representation.items() if value is not None
-        ),
-        "Student Emb Len": run.facts.get("embedding_size", parameters.get("student.dim")),
-        "# GPUs": run.facts.get("gpus"),
-        "Latest Epoch": latest.get("epoch"),
-        "Teacher": run.facts.get("teacher"),
-    }
-    values |= {heading: parameters.get(key) for heading, key in _UPSTREAM_PARAMETERS.items()}
-    for heading in ("Train Loss", "Valid Loss", "Train MAE", "Valid MAE"):
-        metric = heading.lower().replace(" ", "_")
-        numbers = [epoch[metric] for epoch in run.epochs if isinstance(epoch.get(metric), (int, float))]
-        values |= {f"Latest {heading}": latest.get(metric), f"Best {heading}": min(numbers, default=None)}
+    keys = ("asr", "num_mels", "num_dft", "hop_len", "fmax")
+    representation = {key: parameters.get(f"student.{key}") for key in keys}
+    values: dict[str, Any] = {f"audio/{split}": f"{audio}/{split}" for split in ("train", "validate")}
+    values |= {f"embedding/{split}": f"{embedding}/{split}" for split in ("train", "validate")}
+    values["representation"] = " ".join(f"{key}={value}" for key, value in representation.items() if value is not None)
+    values["embedding_size"] = run.facts.get("embedding_size", parameters.get("student.dim"))
+    values |= {f"latest {key}": value for key, value in (run.epochs[-1] if run.epochs else {}).items()}
+    for key in ("train_loss", "valid_loss", "train_mae", "valid_mae"):
+        # A diverged epoch has text.
+        numbers = [epoch[key] for epoch in run.epochs if isinstance(epoch.get(key), (int, float))]
+        values[f"best {key}"] = min(numbers, default=None)
     return values
 
 
 def _downstream(run: Run) -> dict[str, Any]:
-    parameters, inputs = run.parameters, run.facts.get("inputs", {})
-    scores = run.results.get(parameters.get("classifier.label_mode", "coarse")) or {}
-    values = {
-        "Upstream Data": run.facts.get("upstream_data"),
-        "Annotation Dir": inputs.get("dataset_root"),
-        "Taxonomy Dir": inputs.get("dataset_root"),
-        "Feature Dir": inputs.get("features"),
-        "Output Dir": run.facts.get("output_dir"),
-        "Exp. ID": run.run_id,
-        "No Standardize": not parameters.get("classifier.standardize", True),
-        "No Timestamp": not parameters.get("classifier.timestamp_features", False),
-        "Split Path": inputs.get("split_path"),
-        "Micro AUPRC": scores.get("micro_auprc"),
-        "Micro F1 (@0.5)": scores.get("micro_f1"),
-        "Macro AUPRC": scores.get("macro_auprc"),
-        "Coarse Tag AUPRC": scores.get("class_auprc"),
-        "Seed": parameters.get("seed"),
+    parameters = run.parameters
+    return {
+        **run.facts.get("inputs", {}),
+        **(run.results.get(parameters.get("classifier.label_mode", "coarse")) or {}),
+        "not standardize": not parameters.get("classifier.standardize", True),
+        "not timestamp_features": not parameters.get("classifier.timestamp_features", False),
     }
-    return values | {heading: parameters.get(f"classifier.{key}") for heading, key in _CLASSIFIER_PARAMETERS.items()}
-
-
-_UPSTREAM_PARAMETERS = {
-    "Approximation mode": "reduction.mode",
-    "# Epochs": "distillation.epochs",
-    "Train Epoch Size": "distillation.train_epoch_size",
-    "Valid Epoch Size": "distillation.validation_epoch_size",
-    "Train Batch Size": "distillation.batch_size",
-    "Valid Batch Size": "distillation.batch_size",
-    "Random State": "random_state",
-    "Learning Rate": "distillation.learning_rate",
-    "Checkpoint Interval": "distillation.checkpoint_interval",
-}
-_CLASSIFIER_PARAMETERS = {
-    "Model Type": "model_type",
-    "Hidden Layer Size": "hidden_layer_size",
-    "Num. Hidden Layers": "num_hidden_layers",
-    "Learning Rate": "learning_rate",
-    "L2 Reg.": "l2_reg",
-    "Batch Size": "batch_size",
-    "Num Epochs": "epochs",
-    "Patience": "patience",
-    "Sensor Factor": "sensor_factor",
-    "Proximity Factor": "proximity_factor",
-    "Co-occurrence Loss": "cooccurrence_loss",
-    "Co-occurrence Loss Factor": "cooccurrence_loss_factor",
-    "PCA": "pca",
-    "PCA Components": "pca_components",
-    "Label Mode": "label_mode",
-    "Oversample": "oversample",
-    "Oversample Iters.": "oversample_iters",
-    "Threshold Type": "threshold_type",
-    "Target Mode": "target_mode",
-    "Optimizer": "optimizer",
-}

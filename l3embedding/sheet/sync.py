@@ -1,6 +1,6 @@
 """Syncs the sheet with the journals: from a login node, or from the job itself.
 
-A sync holds a lock in each run's folder, so that a run has one writer however many syncs are at work.
+A sync holds a lock in each run's folder, so that a run has one writer however many syncs are running.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from l3embedding.jobs.journal import Run, read_run
+from l3embedding.settings import TrackingSettings
 from l3embedding.sheet.google import SheetsError, find_account, open_sheet, patiently
 from l3embedding.sheet.rows import TABS, row_of, tab_of
 from l3embedding.sheet.tab import update_tab
@@ -26,35 +26,8 @@ _LAST_SYNC_WHEN_STOPPED_S = 10.0
 """Shorter, since the scheduler that stopped the run kills it soon."""
 
 
-@dataclass(frozen=True)
-class SheetAddress:
-    """A sheet.
-
-    Attributes
-    ----------
-    gsheet_id
-        Its id, from its URL.
-    name
-        Its expected title; empty for any.
-    """
-
-    gsheet_id: str
-    name: str = ""
-
-
-def sync_runs(runs: Sequence[Run], address: SheetAddress) -> int:
-    """Bring the rows of runs up to date with their journals.
-
-    Parameters
-    ----------
-    runs
-        Their folders are read again, under the lock.
-    address
-        The sheet.
-
-    Returns
-    -------
-    How many cells and rows were written.
+def sync_runs(runs: Sequence[Run], sheet: TrackingSettings) -> int:
+    """Bring the rows of runs up to date with their journals, and return how many cells and rows were written.
 
     Raises
     ------
@@ -66,35 +39,22 @@ def sync_runs(runs: Sequence[Run], address: SheetAddress) -> int:
         return 0
     account = find_account()
     with _locked(folders):
-        spreadsheet = patiently(lambda: open_sheet(address.gsheet_id, account))
-        if address.name and spreadsheet.title != address.name:
-            logger.warning("the sheet is called %r, not %r", spreadsheet.title, address.name)
+        spreadsheet = patiently(lambda: open_sheet(sheet.gsheet_id, account))
+        if (name := sheet.google_dev_app_name) and name != spreadsheet.title:
+            logger.warning("the sheet is called %r, not %r", spreadsheet.title, name)
         current = [run for folder in folders if (run := read_run(folder))]
         written = 0
         for tab in TABS:
             rows = {run.run_id: row_of(run) for run in current if tab_of(run) is tab}
-            if rows:
-                written += update_tab(spreadsheet, tab, rows)
+            written += update_tab(spreadsheet, tab, rows) if rows else 0
         return written
 
 
 class Follower:
-    """Keeps the row of a running run up to date, in a thread whose errors are only logged.
+    """Keeps the row of a running run up to date, in a thread whose errors are only logged."""
 
-    Parameters
-    ----------
-    folder
-        The run's.
-    address
-        The sheet.
-    every_s
-        Seconds between two syncs.
-    """
-
-    def __init__(self, folder: Path, address: SheetAddress, every_s: float = 60.0) -> None:
-        self._folder = folder
-        self._address = address
-        self._every_s = every_s
+    def __init__(self, folder: Path, sheet: TrackingSettings, every_s: float = 60.0) -> None:
+        self._folder, self._sheet, self._every_s = folder, sheet, every_s
         self._ended = threading.Event()
         self._logged = ""
         self._thread = threading.Thread(target=self._follow, name="sheet", daemon=True)
@@ -111,18 +71,17 @@ class Follower:
             logger.warning("the sheet is behind %s; `sea sync` brings it up to date", self._folder)
 
     def _follow(self) -> None:
-        while True:
-            last = self._ended.is_set()
+        self._sync()
+        while not self._ended.wait(self._every_s):
             self._sync()
-            if last:
-                return
-            self._ended.wait(self._every_s)
+        # Once more, with how the run ended.
+        self._sync()
 
     def _sync(self) -> None:
         try:
             if run := read_run(self._folder):
-                sync_runs([run], self._address)
-        except Exception as error:  # whatever the service does, the run continues
+                sync_runs([run], self._sheet)
+        except Exception as error:  # a sheet never ends a run
             message = str(error) if isinstance(error, SheetsError) else f"{type(error).__name__} while syncing."
             if message != self._logged:
                 logger.warning("%s The journal keeps it; `sea sync` brings the sheet up to date.", message)

@@ -1,7 +1,7 @@
-"""One tab of the sheet, brought up to the runs: read, compare, write, and read again until nothing differs.
+"""One tab of the sheet, brought up to date with the runs: read, compare, write, until nothing differs.
 
 People sort rows, move columns and add their own between two syncs. So columns are found by their headings and
-rows by their run id, each time anew, and only cells that differ are written. Google has no conditional write:
+rows by their run id in every sync, and only cells that differ are written. Google has no conditional write:
 what moves in the second between reading and writing may get a value in the wrong row.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gspread
-from gspread.utils import absolute_range_name, rowcol_to_a1
+from gspread.utils import absolute_range_name, fill_gaps, rowcol_to_a1
 
 from l3embedding.sheet.google import ATTEMPTS, SheetsBusy, SheetsError, patiently, pause
 from l3embedding.sheet.rows import RUN_ID, Cell, Tab
@@ -25,7 +25,7 @@ Rows = Mapping[str, Mapping[str, Cell]]
 """Run id to heading to value."""
 
 _ROUNDS = 20
-"""Usual are three: the headings of a new tab, the rows, and the look that finds nothing to do."""
+"""Three are usual: the headings of a new tab, the rows, and the reading that finds nothing to do."""
 
 
 @dataclass(frozen=True)
@@ -39,39 +39,23 @@ class Write:
 
 @dataclass(frozen=True)
 class Plan:
-    """What it takes to bring a tab up to the runs.
+    """What to write to bring a tab up to date with the runs."""
 
-    Attributes
-    ----------
-    writes
-        Cells that differ.
-    appends
-        Whole rows for runs that have none.
-    doubled
-        Rows, from 0, of runs that have another one above.
-    """
-
-    writes: list[Write] = field(default_factory=list)
+    writes: list[Write]
+    """Cells that differ."""
     appends: list[list[Cell]] = field(default_factory=list)
-    doubled: list[int] = field(default_factory=list)
+    """Whole rows for runs that have none."""
+    duplicates: list[int] = field(default_factory=list)
+    """Rows, from 0, of runs that have another one above."""
 
     def __bool__(self) -> bool:
-        return bool(self.writes or self.appends or self.doubled)
+        return bool(self.writes or self.appends or self.duplicates)
 
 
 def plan(grid: Grid, tab: Tab, rows: Rows) -> Plan:
-    """Compare a tab with the runs.
+    """Compare all cells of a tab, the headings first, with what the rows of the runs should hold.
 
     Missing headings are added at the right first, and by themselves: their columns are then read, not assumed.
-
-    Parameters
-    ----------
-    grid
-        All cells of the tab, the headings first.
-    tab
-        Which one it is.
-    rows
-        What the rows of the runs should hold.
     """
     headings = [str(value).strip() for value in grid[0]] if grid else []
     if missing := [heading for heading in tab.headings if heading not in headings]:
@@ -79,27 +63,23 @@ def plan(grid: Grid, tab: Tab, rows: Rows) -> Plan:
         start = max((len(line) for line in grid), default=0)
         return Plan([Write(0, start + offset, heading) for offset, heading in enumerate(missing)])
     columns = {heading: headings.index(heading) for heading in tab.headings}
-    found, doubled = _find(grid, tab, rows, columns)
-    writes, appends = [], []
+    # Google leaves out the empty cells at the end of a row.
+    grid = fill_gaps(grid)
+    found, duplicates = _find(grid, tab, rows, columns)
+    todo = Plan([], [], duplicates)
     for run_id, values in rows.items():
+        cells = {columns[heading]: value for heading, value in values.items()}
         if run_id in found:
-            for heading, value in values.items():
-                if not _same(_at(grid, found[run_id], columns[heading]), value):
-                    writes.append(Write(found[run_id], columns[heading], value))
+            row = found[run_id]
+            differing = (column for column in cells if not _same(grid[row][column], cells[column]))
+            todo.writes.extend(Write(row, column, cells[column]) for column in differing)
         else:
-            line: list[Cell] = [""] * (max(columns.values()) + 1)
-            for heading, value in values.items():
-                line[columns[heading]] = value
-            appends.append(line)
-    return Plan(writes, appends, doubled)
+            todo.appends.append([cells.get(column, "") for column in range(max(columns.values()) + 1)])
+    return todo
 
 
 def update_tab(spreadsheet: gspread.Spreadsheet, tab: Tab, rows: Rows) -> int:
-    """Bring a tab up to the runs, and read it again to see that it is.
-
-    Returns
-    -------
-    How many cells and rows were written.
+    """Bring a tab up to date with the runs, verify it, and return how many cells and rows were written.
 
     Raises
     ------
@@ -118,7 +98,7 @@ def update_tab(spreadsheet: gspread.Spreadsheet, tab: Tab, rows: Rows) -> int:
             _send(spreadsheet, tab, name, todo)
             n_written += len(todo.writes) + len(todo.appends)
         except SheetsBusy as error:
-            # Written or not: a request that timed out may still be carried out. The next look tells.
+            # Written or not: a request that timed out may still be carried out. The next reading shows.
             if failures >= ATTEMPTS:
                 raise
             pause(failures, error)
@@ -127,15 +107,15 @@ def update_tab(spreadsheet: gspread.Spreadsheet, tab: Tab, rows: Rows) -> int:
 
 
 def _find(grid: Grid, tab: Tab, rows: Rows, columns: Mapping[str, int]) -> tuple[dict[str, int], list[int]]:
-    """Find the rows of the runs, by run id or, for rows without one, by folder; and rows that double another."""
+    """Find the rows of the runs, by run id or, for rows without one, by folder; and rows that duplicate another."""
     found: dict[str, int] = {}
-    doubled: list[int] = []
     unclaimed: dict[Cell, int] = {}
-    for row in range(1, len(grid)):
-        run_id, place = (_at(grid, row, columns[heading]) for heading in (RUN_ID, tab.place))
+    duplicates = []
+    for row, line in enumerate(grid[1:], start=1):
+        run_id, place = line[columns[RUN_ID]], line[columns[tab.place]]
         if run_id in rows:
             if run_id in found:
-                doubled.append(row)
+                duplicates.append(row)
             found.setdefault(str(run_id), row)
         elif run_id == "" and place != "":
             # The last of several: the folder's latest run is the one without an id.
@@ -143,7 +123,7 @@ def _find(grid: Grid, tab: Tab, rows: Rows, columns: Mapping[str, int]) -> tuple
     for run_id, values in rows.items():
         if run_id not in found and values[tab.place] in unclaimed:
             found[run_id] = unclaimed.pop(values[tab.place])
-    return found, doubled
+    return found, duplicates
 
 
 def _read(spreadsheet: gspread.Spreadsheet, tab: Tab, name: str) -> Grid:
@@ -165,10 +145,10 @@ def _read(spreadsheet: gspread.Spreadsheet, tab: Tab, name: str) -> Grid:
 
 
 def _send(spreadsheet: gspread.Spreadsheet, tab: Tab, name: str, todo: Plan) -> None:
-    if todo.doubled:
-        # One at a time, each right after a look, since row numbers shift.
-        logger.info("%s, row %d doubles another row of its run; deleting it", tab.name, todo.doubled[-1] + 1)
-        spreadsheet.worksheet(tab.name).delete_rows(todo.doubled[-1] + 1)
+    if todo.duplicates:
+        # One at a time, each right after a reading, since row numbers shift.
+        logger.info("%s, row %d duplicates another row of its run; deleting it", tab.name, todo.duplicates[-1] + 1)
+        spreadsheet.worksheet(tab.name).delete_rows(todo.duplicates[-1] + 1)
         return
     if todo.writes:
         columns = max(write.column for write in todo.writes) + 1
@@ -183,11 +163,6 @@ def _send(spreadsheet: gspread.Spreadsheet, tab: Tab, name: str, todo: Plan) -> 
         # Without these two, Google looks for a table and may shift columns.
         placement: Any = {"valueInputOption": "RAW", "insertDataOption": "INSERT_ROWS"}
         spreadsheet.values_append(f"{name}!A1", placement, {"values": todo.appends})
-
-
-def _at(grid: Grid, row: int, column: int) -> Cell:
-    """A cell; Google leaves out the empty ones at the end of a row."""
-    return grid[row][column] if row < len(grid) and column < len(grid[row]) else ""
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The journal: what survives a kill, and what run merged journals make."""
+"""The journal: what survives a kill, and which run several journals describe."""
 
 from __future__ import annotations
 

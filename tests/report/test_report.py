@@ -1,4 +1,4 @@
-"""The report, on made-up runs whose figures are known."""
+"""The report, on made-up runs with known figures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import get_args
 from urllib.parse import unquote
 
 import pandas as pd
 import pytest
 
+from l3embedding.jobs.journal import dotted
+from l3embedding.jobs.stages import STAGES
 from l3embedding.report import paper
 from l3embedding.report.collect import SUPERVISION, collect
 from l3embedding.report.figures import all_figures
@@ -23,9 +26,28 @@ from l3embedding.utils.errors import InputError
 CLASSES = {"engine": 0.9, "dog": 0.5}
 
 
+def _fingerprint(path):
+    """As of `l3embedding.jobs.folder`, but of paths outside any stage's folder, too, that do not exist."""
+    path = Path(path)
+    inside = (place for place in (path, *path.parents) if (place / "done.json").is_file())
+    return next((json.loads((place / "done.json").read_text())["signature"] + "/." for place in inside), "files")
+
+
 def _stage(folder, stage, parameters=None, inputs=None, results=None, finished=True):
     folder.mkdir(parents=True)
-    record = {"stage": stage, "signature": str(folder), "parameters": parameters or {}, "inputs": inputs or {}}
+    parameters, inputs = parameters or {}, inputs or {}
+    record = {
+        "stage": stage,
+        "signature": str(folder).replace("/", ":"),
+        "signed": dotted(parameters),
+        "inputs": inputs,
+    }
+    record["fingerprints"] = {flag: _fingerprint(path) for flag, path in inputs.items()}
+    for each in STAGES[stage].inputs:
+        if each.setting and each.name in inputs:
+            section, _, field = each.setting.partition(".")
+            parameters = parameters | {section: parameters.get(section, {}) | {field: inputs[each.name]}}
+    record["parameters"] = parameters
     (folder / "config.json").write_text(json.dumps(record))
     if finished:
         record |= {"results": results or {}, "host": "node<1>", "job_id": None, "started": "", "finished": "now"}
@@ -53,7 +75,7 @@ def _evaluated(root, label, model, score, dataset="sonyc_ust", seed=0, dataset_r
     if dataset == "sonyc_ust":
         own = {"classifier": {"label_mode": "coarse", "model_type": "mil"}}
     parameters = {
-        "dataset": {"name": dataset, "evaluate_split": "validate", "root": dataset_root},
+        "dataset": {"name": dataset, "evaluate_split": "validate"},
         "representation": representation,
         "seed": seed,
         **own,
@@ -124,8 +146,8 @@ def _scores(report, title="Table 1: models"):
 
 def test_the_papers_rows_hold_what_was_published_and_what_was_measured(run):
     rows = {row[0]: row for row in _table(collect(run), "Table 1: models").rows}
-    assert rows["L3-Audio"] == ("L3-Audio", "512", "18.80", "12.79", "0.810", "0.800")
-    assert rows["Student 3"] == ("Student 3", "64", "1.64", "0.41", "0.784", "0.750 ± 0.071 (n = 2)")
+    assert rows["L3-Audio"] == ("L3-Audio", "512", "18.80", "12.74", "0.810", "0.800")
+    assert rows["Student 3"] == ("Student 3", "64", "1.60", "0.41", "0.784", "0.750 ± 0.071 (n = 2)")
     assert rows["Student 0"][-1] == "-"
     assert rows["prior (class frequencies)"][-1] == "0.410"
 
@@ -159,6 +181,7 @@ def test_a_parameter_that_does_not_count_has_no_value(tmp_path):
         path = tmp_path / "01-sample-teacher-embeddings" / method / "done.json"
         record = json.loads(path.read_text())
         record["parameters"]["sample"]["kernel"] = "unit"
+        record["signed"] |= {"sample.kernel": "unit"} if method == "dpp" else {}
         path.write_text(json.dumps(record))
     rows = collect(tmp_path).datasets["sonyc_ust"].set_index("sample.method")
     assert set(rows.loc["dpp", "sample.kernel"]) == {"unit"}
@@ -232,6 +255,7 @@ def test_rows_that_only_a_default_tells_apart_have_different_names(tmp_path):
         path = tmp_path / "03-train-approx-embedding" / f"{index}" / "done.json"
         record = json.loads(path.read_text())
         record["parameters"]["distillation"] = loss
+        record["signed"] = dotted(record["parameters"])
         path.write_text(json.dumps(record))
     names = set(collect(tmp_path).datasets["sonyc_ust"]["model"])
     assert names == {"Student 3, distillation.loss=-", "Student 3, distillation.loss=mse"}
@@ -315,11 +339,10 @@ def test_a_t_sne_layout_is_drawn(run):
 
 def test_other_splits_of_a_data_set_are_another_data_set(run):
     embedded = str(run / "05-generate-embedding-samples" / "teacher")
-    dataset = {"name": "sonyc_ust", "evaluate_split": "test"}
-    _evaluated(run, "on-test", embedded, 0.6, **{"dataset_root": "/data"})
+    _evaluated(run, "on-test", embedded, 0.6)
     path = run / "06-train-classifier" / "on-test-0" / "done.json"
     record = json.loads(path.read_text())
-    record["parameters"]["dataset"] = dataset
+    record["parameters"]["dataset"]["evaluate_split"] = "test"
     path.write_text(json.dumps(record))
     report = collect(run)
     assert _scores(report, "Table 1: models, evaluated on sonyc_ust")["L3-Audio"] == "0.800"
@@ -365,13 +388,14 @@ def test_a_stand_in_and_synthetic_audio_are_named_at_every_table_of_scores(run):
     _evaluated(run, "stand-in", teacher, 0.5, dataset_root=street + "/sonyc_ust")
     report = collect(run)
     for title in ("Table 1: models", "Table 2: sampling"):
-        (note,) = [table.note for table in all_tables(report) if table.title.startswith(title) and table.note]
-        assert "Not comparable with the paper" in note and "STAND-IN" in note and "SYNTHETIC" in note
+        tables = [table for table in all_tables(report) if table.title.startswith(title)]
+        (note,) = [table.note for table in tables if "Not comparable with the paper" in table.note]
+        assert "STAND-IN" in note and "SYNTHETIC" in note
     (table,) = [each for each in all_tables(report) if each.title.startswith("Table 1") and each.note]
     assert any(row[0] == "teacher (stand-in)" for row in table.rows)
 
 
-def test_folds_are_laid_side_by_side(tmp_path):
+def test_folds_are_side_by_side(tmp_path):
     teacher = _embedding(tmp_path, "teacher", "teacher", teacher="other")
     _evaluated(tmp_path, "teacher", teacher, 0.75, dataset="esc50")
     table = _table(collect(tmp_path), "Accuracy by fold")
@@ -453,6 +477,14 @@ def test_parameters_are_inherited_from_another_experiments_output(tmp_path):
     assert set(rows["recordings.hop_size"]) == {0.1} and set(rows["recordings.root"]) == {"/a"}
 
 
+def test_a_result_of_a_student_that_was_trained_again_since_is_not_the_new_students(run):
+    path = run / "03-train-approx-embedding" / "first" / "done.json"
+    record = json.loads(path.read_text()) | {"signature": "another"}
+    path.write_text(json.dumps(record))
+    rows = collect(run).datasets["sonyc_ust"]
+    assert "Student 3" not in set(rows["model"]) and str(path.parent) in set(rows["inputs.model"])
+
+
 def test_a_student_from_elsewhere_is_named_by_its_file(tmp_path):
     embedded = _embedding(tmp_path, "student", "student", {"model": "/models/tiny.keras"})
     _evaluated(tmp_path, "student", embedded, 0.5)
@@ -468,7 +500,7 @@ def test_a_run_that_was_moved_or_copied_has_the_same_results(run, tmp_path, move
     pd.testing.assert_frame_equal(before.drop(columns="folder"), after.drop(columns="folder"))
 
 
-@pytest.mark.parametrize("lost", ["", "done.json"], ids=["deleted", "being made anew"])
+@pytest.mark.parametrize("lost", ["", "done.json"], ids=["deleted", "being recomputed"])
 def test_a_classifier_whose_embeddings_are_gone_is_left_out_with_a_remark(run, tmp_path, lost):
     path = run / "05-generate-embedding-samples" / "student" / lost
     (path.unlink if lost else lambda: shutil.rmtree(path))()
@@ -578,7 +610,8 @@ def test_a_score_on_synthetic_clips_is_not_called_one_on_sonyc_ust(run, tmp_path
     street = _stage(run / "synthesize-street", "synthesize-street", results={"synthetic": True})
     for path in (run / "06-train-classifier").glob("*/done.json"):
         record = json.loads(path.read_text())
-        record["inputs"]["dataset_root"] = street + "/sonyc_ust"
+        record["inputs"]["dataset_root"] = record["parameters"]["dataset"]["root"] = street + "/sonyc_ust"
+        record["fingerprints"]["dataset_root"] = _fingerprint(street)
         path.write_text(json.dumps(record))
     write_report(collect(run), "A run", tmp_path)
     page = (tmp_path / "report.html").read_text()

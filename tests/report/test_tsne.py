@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from l3embedding.data.shards import TEACHER_KEY
-from l3embedding.report.tsne import tsne_layout
+from l3embedding.report.figures import tsne_layout
 
 
 @pytest.fixture

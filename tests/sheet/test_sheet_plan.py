@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from l3embedding.sheet.rows import Tab
 from l3embedding.sheet.tab import Write, plan
 
-TAB = Tab("t", ("User", "Dir", "Loss"), ("Run ID", "Status"), "Dir")
+TAB = Tab("t", dict.fromkeys(("User", "Dir", "Loss"), ""), dict.fromkeys(("Run ID", "Status"), ""), "Dir")
 HEADINGS = list(TAB.headings)
 
 
@@ -57,16 +57,16 @@ def test_a_row_without_an_id_is_found_by_its_folder_and_kept():
     assert not todo.appends
 
 
-def test_a_run_that_is_not_there_is_appended_once():
+def test_a_run_without_a_row_is_appended_once():
     grid = [HEADINGS, ["bob", "/z", 2.0, "9", "running"]]
     todo = plan(grid, TAB, {"1": _row("1")})
     assert todo.appends == [["ada", "/a", 1.0, "1", "running"]]
     assert not todo.writes
 
 
-def test_a_doubled_row_is_noticed():
+def test_a_duplicate_row_is_found():
     line = ["ada", "/a", 1.0, "1", "running"]
-    assert plan([HEADINGS, line, ["bob"], line], TAB, {"1": _row("1")}).doubled == [3]
+    assert plan([HEADINGS, line, ["bob"], line], TAB, {"1": _row("1")}).duplicates == [3]
 
 
 RUNS = st.dictionaries(st.sampled_from("abcdef"), st.floats(-9, 9), max_size=6)

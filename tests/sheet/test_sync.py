@@ -15,21 +15,22 @@ from pathlib import Path
 import pytest
 
 from l3embedding.jobs.journal import Journal, find_runs
+from l3embedding.settings import TrackingSettings
 from l3embedding.sheet import google
 from l3embedding.sheet.google import SheetsBusy, SheetsError, find_account, redact
 from l3embedding.sheet.rows import DOWNSTREAM, UPSTREAM
-from l3embedding.sheet.sync import Follower, SheetAddress, sync_runs
+from l3embedding.sheet.sync import Follower, sync_runs
 from tests.conftest import REPOSITORY
 from tests.support.sheets_server import Faults, SheetsServer
 
-ADDRESS = SheetAddress("the-sheet")
+SHEET = TrackingSettings(gsheet_id="the-sheet")
 SPEED = 200
-"""Minutes and pauses pass so many times faster than at Google."""
+"""How many times faster minutes and pauses pass than at Google."""
 
 
 @pytest.fixture
 def service(tmp_path, monkeypatch) -> Iterator[SheetsServer]:
-    """A service, credentials that it accepts, and a client that is as patient as the service is fast."""
+    """A fast service, credentials that it accepts, and a client with pauses as short."""
     with SheetsServer(limit=60, window_s=60 / SPEED).running() as server:
         server.faults = Faults(hang_s=0.5)
         for name, value in server.environment(tmp_path).items():
@@ -56,7 +57,7 @@ def _run(folder: Path, name: str, epochs: int = 2, **parameters) -> Journal:
 
 
 def _sync(folder: Path) -> int:
-    return sync_runs(find_runs(folder), ADDRESS)
+    return sync_runs(find_runs(folder), SHEET)
 
 
 def test_a_new_sheet_gets_both_tabs_with_the_documented_headings(service, tmp_path):
@@ -109,7 +110,7 @@ def test_a_sheet_with_2000_rows_of_others_keeps_them_and_gets_our_columns_at_the
     _run(tmp_path, "one")
     _sync(tmp_path)
     values = service.tabs[UPSTREAM.name].trimmed()
-    assert tuple(values[0]) == UPSTREAM.headings
+    assert values[0] == list(UPSTREAM.headings)
     assert values[1:2001] == theirs
     assert service.table(UPSTREAM.name)[2000]["Run ID"] == "one"
 
@@ -199,14 +200,14 @@ def test_processes_share_one_budget(tmp_path, monkeypatch):
 def test_a_run_continues_whatever_the_service_does(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
     _run(tmp_path, "one")
-    with Follower(tmp_path / "one", ADDRESS):
+    with Follower(tmp_path / "one", SHEET):
         pass
     assert "`sea sync` brings the sheet up to date" in caplog.text
 
 
 def test_a_follower_keeps_the_row_up_to_date(service, tmp_path):
     journal = _run(tmp_path, "one")
-    with Follower(tmp_path / "one", ADDRESS, every_s=0.05):
+    with Follower(tmp_path / "one", SHEET, every_s=0.05):
         deadline = time.monotonic() + 20
         while not service.tabs.get(UPSTREAM.name) or len(service.tabs[UPSTREAM.name].values) < 2:
             assert time.monotonic() < deadline
@@ -221,13 +222,13 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from l3embedding.sheet import google
-from tests.sheet.test_sync import ADDRESS, _hurry, _run
+from tests.sheet.test_sync import SHEET, _hurry, _run
 from l3embedding.sheet.sync import Follower
 _hurry(setattr)
 google.ATTEMPTS = 3
 folder, name = Path(sys.argv[1]), sys.argv[2]
 journal = _run(folder, name, epochs=0)
-with Follower(folder / name, ADDRESS, every_s=0.2):
+with Follower(folder / name, SHEET, every_s=0.2):
     for epoch in range(1, 21):
         journal.append("epoch", epoch=epoch, valid_loss=1 / epoch)
         time.sleep(0.05)
@@ -290,7 +291,7 @@ def test_no_secret_reaches_a_message(service, tmp_path, caplog):
     with pytest.raises(SheetsError, match="Share the sheet with the account") as refused:
         _sync(tmp_path)
     with pytest.raises(SheetsError, match="Is GSHEET_ID the part of") as unknown:
-        sync_runs(find_runs(tmp_path), SheetAddress("another"))
+        sync_runs(find_runs(tmp_path), TrackingSettings(gsheet_id="another"))
     messages = f"{refused.value}{unknown.value}{caplog.text}{(tmp_path / 'one' / 'journal.jsonl').read_text()}"
     for secret in ("SECRET", "ya29", key.splitlines()[3]):
         assert secret not in messages
