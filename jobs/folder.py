@@ -203,15 +203,7 @@ class StageFolder:
 
     @contextmanager
     def gathering(self, share: Share, results: Mapping[str, Any]) -> Iterator[list[dict[str, Any]] | None]:
-        """Yield the results of all tasks, to the last one to finish only; None to the others.
-
-        Parameters
-        ----------
-        share
-            Of the caller.
-        results
-            Of the caller.
-        """
+        """Yield the results of all tasks to the last one to finish, and None to the others."""
         if share == WHOLE:
             yield [dict(results)]
             return
@@ -220,15 +212,7 @@ class StageFolder:
             yield None if self.is_done() or None in parts else [part for part in parts if part is not None]
 
     def finish(self, results: Mapping[str, Any], started: float) -> None:
-        """Write `done.json`.
-
-        Parameters
-        ----------
-        results
-            For later stages and the report.
-        started
-            `time.time()` at the start.
-        """
+        """Write `done.json` with results for later stages and the report; `started` is `time.time()` at the start."""
         if parts := [read_json(file) for file in sorted((self.path / PARTS).glob("*.json"))]:
             started = min(datetime.fromisoformat(part["started"]).timestamp() for part in parts)
         outcome = self._outcome(results, started)

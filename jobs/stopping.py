@@ -15,13 +15,7 @@ STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 
 class StopRequested(BaseException):
-    """The program was asked to stop. It is no error, and only the top level should catch it.
-
-    Attributes
-    ----------
-    signal
-        Which signal asked.
-    """
+    """The program was asked to stop. It is no error, and only the top level should catch it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"asked to stop by {signal.Signals(number).name}")
