@@ -358,7 +358,7 @@ def test_each_score_links_to_the_runs_behind_it(run, tmp_path):
     folder = "06-train-classifier/student"
     both = f'<a href="../{folder}-0/" title="{folder}-0, {folder}-1">'
     assert f"{both}0.750 ± 0.071 (n = 2)</a>" in page
-    assert ("../06-train-classifier/student-1/", "2") in links
+    assert ("../06-train-classifier/student-1/", "run 2") in links
     for link, _ in links:
         assert (run / "07-report" / unquote(link) / "done.json").is_file()
 
