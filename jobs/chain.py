@@ -65,6 +65,18 @@ class Task:
         parameters = stage.parameters(arguments, self.inputs)
         return StageFolder(stage.name, self.folder, stage.signed(arguments), self.inputs, parameters)
 
+    @property
+    def missing(self) -> list[str]:
+        """The paths of the user's that it reads and that do not exist, each in a sentence with its setting."""
+        settings = {each.name: each.setting or each.name for each in self.stage.inputs}
+        return [
+            f"{settings[name]}: {path} does not exist."
+            for name, path in self.inputs.items()
+            if not any(path.is_relative_to(parent.folder) for parent in self.parents)
+            and not path.exists()
+            and self.stage.name != REPORT
+        ]
+
     def command(self) -> list[str]:
         """The command line that runs it; a person may type it as well."""
         return [sys.executable, str(self.stage.program), *self.flags()]

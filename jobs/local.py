@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from l3embedding.jobs.chain import Task
+from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import make_folder
 
 logger = logging.getLogger(__name__)
@@ -50,9 +51,13 @@ def run_tasks(tasks: list[Task], log_dir: Path) -> None:
 
     Raises
     ------
+    InputError
+        A task reads a path that does not exist; none is started.
     StageFailed
         A task failed; those after it are not started.
     """
+    if missing := dict.fromkeys(sentence for task in tasks for sentence in task.missing):
+        raise InputError("\n".join(missing))
     for position, task in enumerate(tasks, start=1):
         heading = f"[{position}/{len(tasks)}] {task.name}"
         if task.stage_folder.is_done():

@@ -34,6 +34,8 @@ def outlook(tasks: Sequence[Task]) -> list[Standing]:
 
 def _standing(task: Task, waits_for: str | None) -> Standing:
     folder = task.stage_folder
+    if task.missing:
+        return Standing(task, "to do", " ".join(task.missing))
     try:
         state = folder.state()
         if state == "outdated":

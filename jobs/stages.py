@@ -216,6 +216,15 @@ def _epochs(wanted: Wanted) -> str:
     return f"up to {of.epochs} epochs of up to {of.train_epoch_size} batches of {of.batch_size}"
 
 
+def _classification(wanted: Wanted) -> str:
+    experiment = wanted.experiment
+    if not DATASETS[experiment.dataset.name].has_folds:
+        return f"up to {experiment.classifier.epochs} epochs"
+    if wanted.representation == "logmel-cnn":
+        return f"{experiment.cnn.epochs} epochs per fold"
+    return f"{experiment.folds.classifier}, per fold"
+
+
 _UPSTREAM_SHARDS = Input(
     "audio_dir", "folder of 00: upstream shards in train/ and validate/", lambda wanted: Output(EXTRACT)
 )
@@ -328,6 +337,7 @@ _STAGES = (
             Input("teacher_features", "folder of 05: the teacher's embeddings", _teacher_of_cnn, required=False),
         ),
         settings=("dataset", "representation", "classifier", "folds", "cnn", "student", "seed"),
+        work=_classification,
         unused=_unused_to_classify,
     ),
     Stage(

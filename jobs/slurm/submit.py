@@ -220,9 +220,8 @@ def _check_chain(jobs: Sequence[Job], done: set[Path], healthy: Collection[str])
                     f"{job.task.name} needs {parent.name}, which is neither done nor queued nor selected. "
                     "Start from an earlier stage."
                 )
-        for name, path in job.task.inputs.items():
-            if not any(path.is_relative_to(parent.folder) for parent in job.task.parents) and not path.exists():
-                raise InputError(f"{name}: {path}, which {job.task.name} reads, does not exist.")
+    if missing := dict.fromkeys(sentence for job in jobs for sentence in job.task.missing):
+        raise InputError("\n".join(missing))
     for job in jobs:
         write_text(job.path, job.script)
     # Jobs of one header differ in nothing that Slurm could refuse.
