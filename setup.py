@@ -63,7 +63,7 @@ setup(
     description="Specialized Embedding Approximation: distil a large audio embedding for one domain",
     license="MIT",
     python_requires=">=3.11,<3.13",
-    # data, classifier, jobs and scripts lie at the top of the repository; links make them parts of the package.
+    # data, classifier, jobs and scripts are at the top of the repository; links make them parts of the package.
     packages=find_packages(include=["l3embedding", "l3embedding.*"]),
     package_data={"l3embedding": ["**/*.j2", "**/*.sh", "**/*.sbatch"]},
     install_requires=REQUIRES,

@@ -85,7 +85,7 @@ class Task:
         """The flags of its program; a setting that has its default needs none."""
         words = ["--output-dir", str(self.folder)]
         for name, path in self.inputs.items():
-            words += [_flag(name), str(path)]
+            words += [flag(name), str(path)]
         for name in self.stage.fields:
             section, _, last = name.rpartition(".")
             value = getattr(self.arguments[section], last) if section else self.arguments[name]
@@ -235,13 +235,14 @@ def _text(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """The flag of an input or a setting."""
     return "--" + name.replace("_", "-")
 
 
 def _flag_words(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
-        return [_flag(name) if value else f"--no-{_flag(name)[2:]}"]
+        return [flag(name) if value else f"--no-{flag(name)[2:]}"]
     if isinstance(value, tuple):
-        return [_flag(name), *map(str, value)]
-    return [_flag(name), value if isinstance(value, str) else json.dumps(value)]
+        return [flag(name), *map(str, value)]
+    return [flag(name), value if isinstance(value, str) else json.dumps(value)]

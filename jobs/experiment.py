@@ -74,8 +74,9 @@ def read_experiment(path: str | os.PathLike[str], overrides: Sequence[str] = ())
     values.setdefault("name", Path(path).stem)
     values = {name: value[0] if _is_sweep(name, value) and len(value) == 1 else value for name, value in values.items()}
     axes = tuple(name for name, value in values.items() if _is_sweep(name, value))
-    if empty := [axis for axis in axes if not values[axis]]:
-        raise InputError(f"{where}: the sweep over {empty[0]} is empty.")
+    for axis in axes:
+        if not values[axis] or any(isinstance(each, dict) for each in values[axis]):
+            raise InputError(f"{where}: the sweep over {axis} is {values[axis]}; it needs one or more values.")
     # As tuples, values that are lists can be compared: a value that is given twice is one experiment.
     choices = ([tuple(each) if isinstance(each, list) else each for each in values[axis]] for axis in axes)
     combinations = itertools.product(*map(dict.fromkeys, choices))
@@ -172,6 +173,9 @@ def _unknown(key: str) -> str:
     names = setting_names()
     if same := [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]:
         return f"{message}; did you mean {' or '.join(same)}?"
+    last = key.rpartition(".")[2]
+    if near := get_close_matches(last, {name.rpartition(".")[2] for name in names}, n=1, cutoff=0.75):
+        return f"{message}; did you mean {' or '.join(name for name in names if name.rpartition('.')[2] == near[0])}?"
     if near := get_close_matches(key, [*names, *groups()], n=1, cutoff=0.5):
         return f"{message}; did you mean {near[0]!r}?"
     section = groups().get(key.partition(".")[0])

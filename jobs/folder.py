@@ -267,7 +267,7 @@ class StageFolder:
                 holder = lock.read().strip() or "several tasks"
             except OSError as error:
                 raise InputError(
-                    f"{self.path} lies on a file system without locks: {error}. Mount it with flock."
+                    f"{self.path} is on a file system without locks: {error}. Mount it with flock."
                 ) from None
             now = time.monotonic()
             if now - started > patience_s:
@@ -282,7 +282,8 @@ class StageFolder:
         return config.is_file() and read_json(config).get("signature") != self.signature
 
     def _make_ready(self, share: Share) -> None:
-        held = [entry for entry in self.path.iterdir() if not entry.name.startswith(_OURS)]
+        # A task with a label has its folder within that of the stage: it belongs to another run.
+        held = [entry for entry in self.path.iterdir() if not (entry.name.startswith(_OURS) or _is_stage(entry))]
         if self._holds_other_output():
             self._set_aside(held)
             self._bring_back()
@@ -297,7 +298,8 @@ class StageFolder:
 
     def _clear(self) -> None:
         """Remove what killed writers left half-written; no other writer may be running."""
-        for folder, _, _ in os.walk(self.path):
+        for folder, names, _ in os.walk(self.path):
+            names[:] = [name for name in names if not _is_stage(Path(folder, name))]
             remove_leftovers(folder)
 
     def _set_aside(self, entries: list[Path]) -> None:
@@ -340,8 +342,12 @@ def stage_folders(run_dir: Path) -> list[Path]:
         names[:] = sorted(name for name in names if ".old-" not in name)
         if CONFIG in files:
             found.append(Path(folder))
-            names.clear()
+            names[:] = [name for name in names if _is_stage(Path(folder, name))]
     return found
+
+
+def _is_stage(folder: Path) -> bool:
+    return (folder / CONFIG).is_file()
 
 
 def fingerprint(path: Path, besides: Path | None = None) -> str:
@@ -353,7 +359,7 @@ def fingerprint(path: Path, besides: Path | None = None) -> str:
     Raises
     ------
     InputError
-        The path is missing, or lies in the folder of a stage that has not finished.
+        The path is missing, or is in the folder of a stage that has not finished.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist.")

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034
-# Your cluster, in one file. A plain one needs nothing of it: remove the '#' from the lines that yours needs.
-# It may lie elsewhere, as it should where l3embedding was installed by pip: export SEA_SITE=$HOME/site.sh
+# Your cluster, in one file. Many clusters need none of it: remove the '#' from the lines that yours needs.
+# If l3embedding was installed by pip, copy this file and export its place: SEA_SITE=$HOME/site.sh
 #
 # `sea` reads it whenever it submits, and every job when it starts. Before an sbatch by hand:
 #

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic.fields import FieldInfo
+
 from l3embedding.data.datasets import DATASETS
-from l3embedding.jobs.experiment import value_of
+from l3embedding.jobs import experiment
 from l3embedding.settings import REPRESENTATIONS, Experiment, Representation, Settings, decides, groups, kind_of
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "scripts"
@@ -71,7 +73,7 @@ class Input:
 
     def source(self, wanted: Wanted) -> Source:
         """Where it comes from for a task."""
-        return self.output(wanted) if self.output else value_of(wanted.experiment, self.setting)
+        return self.output(wanted) if self.output else experiment.value_of(wanted.experiment, self.setting)
 
 
 @dataclass(frozen=True)
@@ -152,21 +154,19 @@ class Stage:
                 yield (section, field, getattr(arguments[section], field)) if section else (field, "", arguments[field])
 
 
-def field_of(name: str) -> Any:
-    """The declaration of a setting, `SECTION.FIELD` or `FIELD`."""
-    section, _, field = name.rpartition(".")
-    owner = groups()[section] if section else TaskSettings if field in TaskSettings.model_fields else Experiment
-    return owner.model_fields[field]
+def field_of(name: str) -> FieldInfo:
+    """The declaration of a setting, `SECTION.FIELD` or `FIELD`, or of one of `TaskSettings`."""
+    return TaskSettings.model_fields.get(name) or experiment.field_of(name)
 
 
 def _recordings(wanted: Wanted) -> Source:
-    experiment = wanted.experiment
-    return Output(STREET, "upstream") if experiment.street.synthetic else experiment.recordings.root
+    of = wanted.experiment
+    return Output(STREET, "upstream") if of.street.synthetic else of.recordings.root
 
 
 def _dataset(wanted: Wanted) -> Source:
-    experiment = wanted.experiment
-    return Output(STREET, "sonyc_ust") if experiment.street.synthetic else experiment.dataset.root
+    of = wanted.experiment
+    return Output(STREET, "sonyc_ust") if of.street.synthetic else of.dataset.root
 
 
 def _reduced(wanted: Wanted) -> Source:
@@ -217,12 +217,11 @@ def _epochs(wanted: Wanted) -> str:
 
 
 def _classification(wanted: Wanted) -> str:
-    experiment = wanted.experiment
-    if not DATASETS[experiment.dataset.name].has_folds:
-        return f"up to {experiment.classifier.epochs} epochs"
-    if wanted.representation == "logmel-cnn":
-        return f"{experiment.cnn.epochs} epochs per fold"
-    return f"{experiment.folds.classifier}, per fold"
+    of = wanted.experiment
+    if not DATASETS[of.dataset.name].has_folds:
+        return f"up to {of.classifier.epochs} epochs"
+    is_cnn = wanted.representation == "logmel-cnn"
+    return f"{of.cnn.epochs} epochs per fold" if is_cnn else f"{of.folds.classifier}, per fold"
 
 
 _UPSTREAM_SHARDS = Input(

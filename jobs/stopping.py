@@ -42,7 +42,7 @@ def stop_deferred() -> Iterator[Callable[[], bool]]:
     Raises
     ------
     StopRequested
-        At its end, if the program was asked within it.
+        At its end, if the program was asked to stop within it.
     """
     asked: list[int] = []
     with _handled_by(lambda number, _: asked.append(number)):

@@ -12,7 +12,7 @@ Each field declares what it does to a result:
 
 `decides`   it decides the result, and is part of the signature of every stage that reads its group
 `how`       it decides only how the result is computed: not signed, so a change repeats nothing
-`reads`     it names a file or folder: what lies there is signed, not the name
+`reads`     it names a file or folder: the content is signed, not the name
 
 and, where it counts for some values of another field only, for which (`when`): elsewhere it is not signed.
 
@@ -25,6 +25,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
@@ -139,6 +140,13 @@ class RecordingsSettings(Settings):
     per_shard: PositiveInt = decides(128, "Recordings per shard, the unit of resumption")
     time_zone: str = decides("UTC", "IANA time zone of the sensors, for relevance and calendar groups")
 
+    def contradictions(self) -> Iterator[str]:
+        """The time zone exists."""
+        try:
+            ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            yield f"recordings.time_zone: {self.time_zone!r} is not an IANA name such as Europe/Rome"
+
 
 class TeacherSettings(Settings):
     """The embedding that is distilled."""
@@ -192,8 +200,9 @@ class ReductionSettings(Settings):
 
 
 def _dim_follows_filters(values: Any) -> Any:
-    if isinstance(values, dict) and values.get("filters") and values.get("dim") is None:
-        return {**values, "dim": values["filters"][-1]}
+    filters = values.get("filters") if isinstance(values, dict) else None
+    if isinstance(filters, list | tuple) and filters and values.get("dim") is None:
+        return {**values, "dim": filters[-1]}
     return values
 
 
@@ -218,7 +227,9 @@ class StudentSettings(Settings):
 
     def contradictions(self) -> Iterator[str]:
         """The dimension fits the filters, and the filter bank the rate."""
-        if self.filters is not None and self.filters[-1] != self.dim:
+        if self.filters == ():
+            yield "student.filters are empty; each block needs a number of filters"
+        elif self.filters is not None and self.filters[-1] != self.dim:
             yield f"student.filters end in {self.filters[-1]}, but student.dim is {self.dim}"
         if self.fmax is not None and self.fmax > self.asr / 2:
             yield f"student.fmax: {self.fmax:g} Hz is above half of student.asr, {self.asr / 2:g} Hz"
@@ -479,7 +490,9 @@ class Experiment(Settings):
     representations: tuple[Representation, ...] = decides(
         ("teacher", "reduced", "student", "student-int8"), "What is evaluated downstream, side by side"
     )
-    seeds: tuple[NonNegativeInt, ...] = decides((0,), "Seeds of the classifiers; one run per seed")
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = decides(
+        (0,), "Seeds of the classifiers; one run per seed"
+    )
 
     street: StreetSettings = decides(StreetSettings(), "Synthetic recordings and clips")
     recordings: RecordingsSettings = decides(RecordingsSettings(), "Upstream recordings")
@@ -558,6 +571,12 @@ def _paths_are_set(
         yield "recordings.root is missing; set it, or street: true"
     if not street.synthetic and representations and dataset.root is None:
         yield "dataset.root is missing; set it, or street: true, or representations: [] for a student alone"
+
+
+@rule
+def _street_is_sonyc_ust(street: StreetSettings, dataset: DatasetSettings) -> Iterator[str]:
+    if street.synthetic and dataset.name != "sonyc_ust":
+        yield f"street: true synthesises clips in the form of SONYC-UST; dataset.name cannot be {dataset.name}"
 
 
 @rule

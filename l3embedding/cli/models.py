@@ -23,13 +23,19 @@ def add_commands(commands: Any) -> None:
     embed.add_argument("-o", "--output-dir", metavar="DIR", type=Path, help="default: beside the audio")
     embed.add_argument("--model", default=registry.DEFAULT_MODEL, help="name, file or folder (default: %(default)s)")
     embed.add_argument("--suffix", help="added to the name of each output")
-    embed.add_argument("--hop-size", type=float, default=0.1, help="hop between frames, s (default: 0.1)")
+    embed.add_argument("--hop-size", type=_positive, default=0.1, help="hop between frames, s (default: 0.1)")
     embed.add_argument("--no-center", action="store_true", help="timestamps are the frames' starts, not their middles")
     embed.add_argument("--embedding-size", type=int, help="of openl3's models: 512 or 6144")
     embed.add_argument("--frontend", choices=get_args(Convention), help="of openl3's models")
     embed.add_argument("--batch-size", type=int, default=32, help="frames per forward pass (default: 32)")
     embed.add_argument("--overwrite", action="store_true", help="embed files again that have an output")
     embed.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def _positive(text: str) -> float:
+    if not float(text) > 0:
+        raise ValueError
+    return float(text)
 
 
 def list_models(arguments: argparse.Namespace) -> None:

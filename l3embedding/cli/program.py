@@ -26,6 +26,7 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter, ValidationError
 
 from l3embedding.cli.track import TRACKED, Track, tracked
+from l3embedding.jobs.chain import flag
 from l3embedding.jobs.experiment import explain, takes_list
 from l3embedding.jobs.folder import LOCK_PATIENCE_S, WHOLE, Share, StageFolder
 from l3embedding.jobs.journal import Journal
@@ -195,7 +196,7 @@ def stage_parser(stage: Stage) -> argparse.ArgumentParser:
     )
     parser.add_argument("--output-dir", required=True, help="folder for the output; run again, it is resumed")
     for each in stage.inputs:
-        parser.add_argument(_flag(each.name), required=each.required, help=each.help)
+        parser.add_argument(flag(each.name), required=each.required, help=each.help)
     short = Counter(name.rpartition(".")[2] for name in stage.fields)
     for name in stage.fields:
         last = name.rpartition(".")[2]
@@ -229,7 +230,7 @@ def add_setting(parser: argparse._ActionsContainer, name: str, *aliases: str) ->
         options["choices"] = typing.get_args(declared.annotation)
     else:
         options |= {"type": _validator(name), "metavar": "VALUE"}
-    parser.add_argument(*(_flag(each) for each in (name, *aliases)), **options)
+    parser.add_argument(*(flag(each) for each in (name, *aliases)), **options)
 
 
 def _validator(name: str) -> Callable[[str], Any]:
@@ -245,7 +246,3 @@ def _validator(name: str) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text!r}: {message}") from None
 
     return validate
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""The console command `sea`: run an experiment, show what would run, how it stands and what it has logged."""
+"""The console command `sea`: plan, run and follow experiments, and work with models, data sets and results."""
 
 from __future__ import annotations
 
@@ -232,10 +232,11 @@ def _select(tasks: list[Task], first: str, last: str) -> list[Task]:
 def _stage_number(text: str) -> int:
     """The number of a stage that is given by number or by a part of its name."""
     numbered = {str(stage.number): stage for stage in STAGES.values() if stage.number is not None}
-    named = [stage for stage in numbered.values() if text in stage.name]
+    named = [stage for stage in numbered.values() if stage.name.startswith(text) or stage.name[3:].startswith(text)]
+    named = named or [stage for stage in numbered.values() if text in stage.name]
     stage = numbered.get(text.lstrip("0") or "0") or (named[0] if len(named) == 1 else None)
     if stage is None or stage.number is None:
-        raise InputError(f"{text!r} is no stage; they are {', '.join(each.name for each in numbered.values())}.")
+        raise InputError(f"{text!r} is not a stage; they are {', '.join(each.name for each in numbered.values())}.")
     return stage.number
 
 
@@ -274,7 +275,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--commands", action="store_true", help="print command lines, or job scripts")
     jobs = commands.add_parser("jobs", help="print the folder of the job files, to submit one by hand")
     jobs.set_defaults(action=lambda _: print(JOBS))
-    sensors = commands.add_parser("sensors", help="choose sensors that lie apart").add_subparsers(required=True)
+    sensors = commands.add_parser("sensors", help="choose sensors far from each other").add_subparsers(required=True)
     select = sensors.add_parser("select", description="Choose sensors by a k-DPP over their distances.")
     select.set_defaults(action=_select_sensors)
     select.add_argument("sensors", metavar="CSV", help="table with the columns sensor, latitude, longitude (degrees)")

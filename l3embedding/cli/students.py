@@ -27,7 +27,9 @@ FLAGS = (
 
 def add_commands(commands: Any) -> None:
     """Add `students` to the parser of `sea`."""
-    students = commands.add_parser("students", help="what students need of a board", description=list_students.__doc__)
+    students = commands.add_parser(
+        "students", help="print the flash and RAM that students need", description=list_students.__doc__
+    )
     students.set_defaults(action=list_students)
     students.add_argument(
         "filters", metavar="FILTERS", nargs="*", type=_filters, help="of each block, such as 16-32-64-32"

@@ -1,6 +1,6 @@
 """Model files: any Keras or TFLite model that takes audio, or a log-mel image.
 
-Such a file does not contain the sampling rate that the model expects, so a JSON file of the same name must lie beside
+Such a file does not contain the sampling rate that the model expects, so a JSON file of the same name must be beside
 it. For a model that takes audio it holds an `AudioInput`, for one that takes an image an `InputRepresentation`:
 
     yamnet.tflite    yamnet.json     {"sample_rate": 16000, "frame_length": 15600, "output": 1}

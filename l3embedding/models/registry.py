@@ -104,7 +104,9 @@ class Pretrained:
                 raise failure(self.url, path, "it is missing")
             return fetch_file(self.url, path, self.checksum)
         except DownloadFailed as error:
-            raise WeightsNotFound(f"{error} You can also name the folder that holds it in weights_dirs.") from None
+            raise WeightsNotFound(
+                f"{error} An experiment may name the folder that holds it in teacher.weights_dirs."
+            ) from None
 
     @property
     def is_cached(self) -> bool:

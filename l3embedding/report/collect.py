@@ -223,7 +223,7 @@ def _parameters(run: Run, find: Find) -> Row:
     own = {key: value for key, value in recorded.items() if kinds[key] != "decides" or key in run.record["signed"]}
     own |= {f"inputs.{flag}": path for flag, path in inputs.items() if path not in recorded.values()}
     # The path of a stage's output tells no more than that stage's parameters do. But a training that was continued
-    # differs from one that was not, wherever the earlier one lies.
+    # differs from one that was not, wherever the earlier one is.
     outputs = [path for flag, path in inputs.items() if find(run, flag)]
     told = {key for key, value in own.items() if value in outputs}
     return {key: value for key, value in own.items() if key not in told - {"distillation.continue_from"}}

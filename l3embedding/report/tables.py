@@ -202,7 +202,7 @@ def _protocol(rows: pd.DataFrame) -> str:
 
 
 def _overlap(one: object, other: object) -> bool:
-    """Whether two folders are the same or one lies in the other."""
+    """Whether two folders are the same or one is within the other."""
     if not isinstance(one, str) or not isinstance(other, str):
         return False
     roots = Path(one).resolve(), Path(other).resolve()

@@ -67,6 +67,15 @@ def test_going_back_to_earlier_settings_brings_back_their_output(tmp_path):
     assert (aside / "second").is_file()
 
 
+def test_a_sweep_may_be_narrowed_and_widened_in_the_same_folder(tmp_path):
+    _finish(_folder(tmp_path / "a" / "value=1"))
+    _finish(_folder(tmp_path / "a"))
+    _finish(_folder(tmp_path / "a" / "value=2", value=2))
+    _finish(_folder(tmp_path / "a", value=3))
+    assert _folder(tmp_path / "a" / "value=1").is_done() and _folder(tmp_path / "a" / "value=2", value=2).is_done()
+    assert stage_folders(tmp_path) == [tmp_path / "a", tmp_path / "a" / "value=1", tmp_path / "a" / "value=2"]
+
+
 def test_a_folder_with_files_that_no_stage_wrote_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(InputError, match="thesis.tex"), _folder(tmp_path).opened():

@@ -110,14 +110,14 @@ def test_a_run_killed_at_random_moments_ends_with_the_tables_of_an_undisturbed_o
     ("arguments", "said"),
     [
         (["run", "nowhere.yaml"], "nowhere.yaml cannot be read: No such file"),
-        (["run", TINY, "--set", "sample.metod=dpp"], "did you mean 'sample.method'?"),
+        (["run", TINY, "--set", "sample.metod=dpp"], "did you mean sample.method?"),
         (["run", TINY, "--set", "sampling=dpp"], "it is now sample.method"),
         (
             ["run", TINY, "--set", "street=false", "--set", "recordings=/nowhere", "--set", "dataset.root=/x"],
             "recordings.root: /nowhere does not exist.\ndataset.root: /x does not exist.",
         ),
         (["run", TINY, "--output-dir", "/proc/nothing"], "/proc/nothing cannot be created"),
-        (["run", TINY, "--from", "9"], "'9' is no stage; they are 00-extract-teacher-embeddings"),
+        (["run", TINY, "--from", "9"], "'9' is not a stage; they are 00-extract-teacher-embeddings"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_exit_status_2(arguments, said):
