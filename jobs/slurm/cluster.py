@@ -89,19 +89,10 @@ def check(script: Path, options: Sequence[str]) -> None:
 
 
 def submit(script: Path, options: Sequence[str], dependencies: Sequence[str], key: str) -> str:
-    """Submit a script, and try again while the controller is busy.
+    """Submit a script, trying again while the controller is busy, and return the job's id.
 
-    Parameters
-    ----------
-    script, options, dependencies
-        See `sbatch_command`.
-    key
-        Becomes the job's comment. A controller that did not answer in time may have accepted the job
-        all the same; by this it is found again.
-
-    Returns
-    -------
-    The job's id.
+    `key` becomes the job's comment. A controller that did not answer in time may have accepted the job all the same;
+    by this it is found again.
 
     Raises
     ------

@@ -28,22 +28,10 @@ _KILL_WAIT_S = 60.0
 
 
 def end_job(stop: StopRequested, folder: Path, max_timeouts: int, record: Callable[[str], None]) -> int:
-    """Requeue the Slurm job that this process runs in, if it was warned.
+    """Requeue the Slurm job that this process runs in, if it was warned; returns the exit status.
 
-    Parameters
-    ----------
-    stop
-        The request.
-    folder
-        The stage's folder, which counts the requeues.
-    max_timeouts
-        How often one job that reaches its time limit is requeued.
-    record
-        Called with the new status of the run: requeued or stopped.
-
-    Returns
-    -------
-    Exit status, for a process that is not killed by being requeued.
+    The stage's folder counts the requeues of a job that reaches its time limit, of which there are `max_timeouts` at
+    most. `record` is called with the new status of the run: requeued or stopped.
     """
     logger.info("%s; what is finished is saved, and the same command resumes from there", stop)
     job_id = os.environ.get("SLURM_JOB_ID")

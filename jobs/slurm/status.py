@@ -39,19 +39,7 @@ class TaskStatus:
 
 
 def run_status(outlook: Sequence[Standing], output_dir: Path) -> tuple[list[TaskStatus], str]:
-    """Report on all tasks of a run.
-
-    Parameters
-    ----------
-    outlook
-        Each task, and the state of its folder.
-    output_dir
-        Folder of the run.
-
-    Returns
-    -------
-    A row per task, and a remark if Slurm could not be asked.
-    """
+    """Report on all tasks of a run: a row per task, and a remark if Slurm could not be asked."""
     submissions = Ledger(output_dir).latest()
     rows, remark = _ask(submissions.values()) if submissions else ({}, "")
     lines: list[TaskStatus] = []
@@ -71,14 +59,8 @@ def describe(
 ) -> TaskStatus:
     """Combine the state of a task's folder with that of its job.
 
-    Parameters
-    ----------
-    task, folder_state
-        The task, and `StageFolder.state` of its folder.
-    submission, rows
-        Its job, if it was submitted, and the job's rows in Slurm's queue.
-    failed
-        Names of the tasks before it that failed or were cancelled.
+    `submission` and `rows` are its job, if it was submitted, and the job's rows in Slurm's queue; `failed` names the
+    tasks before it that failed or were cancelled.
     """
     logs = task_logs(submission) if submission else []
     log = str(max(logs, key=lambda path: path.stat().st_mtime)) if logs else ""
@@ -129,19 +111,10 @@ def _job_state(folder_state: str, submission: Submission | None, rows: Sequence[
 
 
 def last_error(folder: Path, logs: Sequence[Path], since: float) -> str:
-    """Why the last attempt of a task failed.
+    """Why the last attempt of a task failed that was submitted at `since`, Unix seconds.
 
     The journal knows what its program reported. A program that was killed could not report anything, and the last
     line of its log is none of the reason. Only a job that ended before the journal was opened is looked up there.
-
-    Parameters
-    ----------
-    folder
-        The task's.
-    logs
-        Its logs.
-    since
-        When it was submitted, Unix seconds: an error of an earlier attempt does not count.
     """
     run = read_run(folder)
     if run and datetime.fromisoformat(run.updated).timestamp() >= since:

@@ -110,22 +110,9 @@ def script_of(jobs: Sequence[Job], experiment: Experiment, output_dir: Path) -> 
 def submit_chain(
     jobs: Sequence[Job], done: set[Path], experiment: Experiment, output_dir: Path
 ) -> dict[str, Submission]:
-    """Submit the jobs that are not queued yet, parents first.
+    """Submit the jobs that are not queued yet, parents first; returns the submission of each task, by its name.
 
-    Parameters
-    ----------
-    jobs
-        Of the tasks that are not done, parents first.
-    done
-        Folders of the tasks that are.
-    experiment
-        Its settings of Slurm and of the sheet.
-    output_dir
-        Folder of the run.
-
-    Returns
-    -------
-    The submission of each task, by its name.
+    `done` are the folders of the tasks that need no job.
 
     Raises
     ------
