@@ -134,6 +134,7 @@ class OnEachFrame(layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> OnEachFrame:
+        """Undo `get_config`."""
         return cls(keras.saving.deserialize_keras_object(config.pop("network")), **config)
 
 

@@ -20,8 +20,7 @@ class RemoteFile:
     """A file of a data set, to download."""
 
     url: str
-    checksum: str
-    """`md5:...`"""
+    checksum: str  # `md5:...`
     drifts: str = ""
     """Why the checksum may change without an error; empty if it may not."""
 
@@ -49,8 +48,7 @@ class Dataset:
     """Number of clips of the complete data set."""
     download_gb: float
     unpacked_gb: float
-    reader: str
-    """`module:function`, see `read`."""
+    reader: str  # `module:function`, see `read`
     has_folds: bool = True
     """Whether it is evaluated fold by fold."""
 

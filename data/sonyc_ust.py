@@ -44,8 +44,7 @@ class Category:
 
     number: int
     name: str
-    fine: Mapping[str, str]
-    """Key to name, e.g. `{"1": "small-sounding-engine", ..., "X": "engine-of-uncertain-size"}`."""
+    fine: Mapping[str, str]  # key to name, e.g. {"1": "small-sounding-engine", ..., "X": "engine-of-uncertain-size"}
 
     @property
     def column(self) -> str:
