@@ -27,11 +27,11 @@ STOPPED = 75
 _KILL_WAIT_S = 60.0
 
 
-def end_job(stop: StopRequested, folder: Path, max_timeouts: int, record: Callable[[str], None]) -> int:
+def end_job(stop: StopRequested, folder: Path, max_timeouts: int, record: Callable[..., None]) -> int:
     """Requeue the Slurm job that this process runs in, if it was warned; returns the exit status.
 
     The stage's folder counts the requeues of a job that reaches its time limit, of which there are `max_timeouts` at
-    most. `record` is called with the new status of the run: requeued or stopped.
+    most. `record` is called with the new status of the run: requeued, stopped, or failed and the error.
     """
     logger.info("%s; what is finished is saved, and the same command resumes from there", stop)
     job_id = os.environ.get("SLURM_JOB_ID")
@@ -44,11 +44,13 @@ def end_job(stop: StopRequested, folder: Path, max_timeouts: int, record: Callab
             time.sleep(_KILL_WAIT_S)
             return STOPPED
         logger.error("error: %s", refusal)
-    record("stopped")
+        record("failed", error=refusal)
+    else:
+        record("stopped")
     return STOPPED
 
 
-def _requeue(job_id: str, folder: Path, max_timeouts: int, record: Callable[[str], None]) -> str | None:
+def _requeue(job_id: str, folder: Path, max_timeouts: int, record: Callable[..., None]) -> str | None:
     """Ask Slurm to queue the job again; returns why it could not, if so."""
     job = _show_job(job_id)
     if job is None:

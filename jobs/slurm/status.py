@@ -118,7 +118,7 @@ def last_error(folder: Path, logs: Sequence[Path], since: float) -> str:
     """
     run = read_run(folder)
     if run and datetime.fromisoformat(run.updated).timestamp() >= since:
-        return run.error if run.status == "failed" else _KILLED
+        return {"failed": run.error, "running": _KILLED}.get(run.status, "")
     lines: list[str] = []
     for log in sorted(logs, key=lambda path: path.stat().st_mtime):
         with open(log, "rb") as file:
