@@ -17,12 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from l3embedding.classifier.cnn import CnnClassifier, CnnTeacher
 from l3embedding.classifier.fold_models import clip_vectorizer, fold_grid, fold_model
 from l3embedding.classifier.folds import evaluate_folds
 from l3embedding.data.clip_embeddings import CLIPS, check_paired, embedding_path, read_embedding
 from l3embedding.data.datasets import DATASETS
-from l3embedding.models.networks import l3_audio_network, model_size
 from l3embedding.settings import CnnSettings, DatasetSettings, FoldsSettings, StudentSettings
 from l3embedding.utils.errors import InputError
 from l3embedding.utils.files import write_text
@@ -78,6 +76,10 @@ def _evaluate_cnn(
     seed: int,
 ) -> dict[str, Any]:
     """Train the student's network for each fold, and evaluate it; see `l3embedding.classifier.cnn`."""
+    # TensorFlow takes seconds to import, and classifiers of embeddings need none of it.
+    from l3embedding.classifier.cnn import CnnClassifier, CnnTeacher
+    from l3embedding.models.networks import l3_audio_network, model_size
+
     teacher = None
     if cnn.supervision != "labels":
         if teacher_features is None:
