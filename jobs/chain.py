@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ from l3embedding.jobs.stages import (
     Stage,
     TaskSettings,
     Wanted,
+    argument_of,
     field_of,
 )
 from l3embedding.settings import Experiment
+from l3embedding.utils.errors import InputError
 
 _OWN = tuple(TaskSettings.model_fields)
 
@@ -57,6 +59,11 @@ class Task:
     def name(self) -> str:
         """Stage and label."""
         return f"{self.stage.name} {self.label}".rstrip()
+
+    @property
+    def file_name(self) -> str:
+        """Its name as that of its files: log and job script."""
+        return self.name.replace(" ", ",")
 
     @property
     def stage_folder(self) -> StageFolder:
@@ -87,11 +94,16 @@ class Task:
         for name, path in self.inputs.items():
             words += [flag(name), str(path)]
         for name in self.stage.fields:
-            section, _, last = name.rpartition(".")
-            value = getattr(self.arguments[section], last) if section else self.arguments[name]
+            value = argument_of(self.arguments, name)
             if value != field_of(name).default or name in _OWN:
                 words += _flag_words(name, value)
         return words
+
+
+def require_inputs(tasks: Iterable[Task]) -> None:
+    """Raise an `InputError` that names every path of the user's that tasks read and that does not exist."""
+    if missing := dict.fromkeys(sentence for task in tasks for sentence in task.missing):
+        raise InputError("\n".join(missing))
 
 
 def build_chain(sweep: Sweep, output_dir: Path) -> list[Task]:

@@ -105,6 +105,15 @@ def setting_names() -> list[str]:
     return names
 
 
+def nest(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted names into sections."""
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        section, _, field = name.rpartition(".")
+        (nested.setdefault(section, {}) if section else nested)[field] = value
+    return nested
+
+
 def takes_list(field: FieldInfo) -> bool:
     """Whether one value of a setting is itself a list."""
     annotation = field.annotation
@@ -209,12 +218,8 @@ def _interpolate(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _validate(values: Mapping[str, Any], where: str) -> Experiment:
-    nested: dict[str, Any] = {}
-    for name, value in values.items():
-        section, _, field = name.rpartition(".")
-        (nested.setdefault(section, {}) if section else nested)[field] = value
     try:
-        return Experiment.model_validate(nested)
+        return Experiment.model_validate(nest(values))
     except ValidationError as error:
         raise InputError("\n".join(f"{where}: {sentence}" for sentence in explain(error))) from None
 

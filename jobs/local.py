@@ -13,8 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from l3embedding.jobs.chain import Task
-from l3embedding.utils.errors import InputError
+from l3embedding.jobs.chain import Task, require_inputs
 from l3embedding.utils.files import make_folder
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ class StageFailed(RuntimeError):
 
 def local_log(task: Task, log_dir: Path) -> Path:
     """The log of a task."""
-    return log_dir / f"{task.name.replace(' ', ',')}.log"
+    return log_dir / f"{task.file_name}.log"
 
 
 def run_tasks(tasks: list[Task], log_dir: Path) -> None:
@@ -56,8 +55,7 @@ def run_tasks(tasks: list[Task], log_dir: Path) -> None:
     StageFailed
         A task failed; those after it are not started.
     """
-    if missing := dict.fromkeys(sentence for task in tasks for sentence in task.missing):
-        raise InputError("\n".join(missing))
+    require_inputs(tasks)
     for position, task in enumerate(tasks, start=1):
         heading = f"[{position}/{len(tasks)}] {task.name}"
         if task.stage_folder.is_done():

@@ -7,7 +7,7 @@ Job, program, log and folder of a stage have the same number and name. A new sta
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,33 +125,27 @@ class Stage:
 
     def signed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The settings that decide the result, dotted, out of what `arguments` returns."""
-        return {
-            f"{section}.{field}" if field else section: value
-            for section, field, value in self._used(arguments)
-            if not field or field in arguments[section].signed()
-        }
+        sections = {name: arguments[name] for name in arguments if name in groups()}
+        signed = {f"{name}.{field}" for name, section in sections.items() for field in section.signed()}
+        return {name: value for name, value in self._used(arguments).items() if "." not in name or name in signed}
 
     def parameters(self, arguments: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, Any]:
         """The settings as the stage's record has them, by section: what makes a difference to it, and its paths."""
-        nested: dict[str, Any] = {}
-        for each in self.inputs:
-            if each.setting and each.name in inputs:
-                section, _, field = each.setting.partition(".")
-                nested.setdefault(section, {})[field] = os.path.abspath(inputs[each.name])
-        for section, field, value in self._used(arguments):
-            if field:
-                nested.setdefault(section, {})[field] = value
-            else:
-                nested[section] = value
-        return nested
+        read = [each for each in self.inputs if each.setting and each.name in inputs]
+        paths = {each.setting: os.path.abspath(inputs[each.name]) for each in read}
+        return experiment.nest(paths | self._used(arguments))
 
-    def _used(self, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-        """Section, field and value of each setting; of one without a section, its name, nothing and its value."""
+    def _used(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that make a difference, dotted."""
         unused = set(self.unused(arguments))
-        for name in self.fields:
-            section, _, field = name.rpartition(".")
-            if not unused & {name, section}:
-                yield (section, field, getattr(arguments[section], field)) if section else (field, "", arguments[field])
+        names = [name for name in self.fields if not unused & {name, name.partition(".")[0]}]
+        return {name: argument_of(arguments, name) for name in names}
+
+
+def argument_of(arguments: Mapping[str, Any], name: str) -> Any:
+    """The value of a setting, `SECTION.FIELD` or `FIELD`, out of what `Stage.arguments` returns."""
+    section, _, field = name.rpartition(".")
+    return getattr(arguments[section], field) if section else arguments[field]
 
 
 def field_of(name: str) -> FieldInfo:
@@ -258,9 +252,7 @@ _STAGES = (
     Stage(
         SAMPLE,
         "draw the sample of teacher embeddings that the reduction is fitted on",
-        inputs=(
-            Input("audio_dir", "folder of 00: upstream shards in train/ and validate/", lambda _: Output(EXTRACT)),
-        ),
+        inputs=(_UPSTREAM_SHARDS,),
         settings=("sample", "recordings.time_zone", "random_state"),
         divisible=True,
         work=lambda wanted: f"{wanted.experiment.sample.size} embeddings",

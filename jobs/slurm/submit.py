@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from l3embedding.jobs.chain import Task
+from l3embedding.jobs.chain import Task, require_inputs
 from l3embedding.jobs.slurm import cluster
 from l3embedding.jobs.slurm.cluster import JobRow
 from l3embedding.jobs.slurm.ledger import Ledger, Submission
@@ -78,7 +78,7 @@ def make_jobs(tasks: Sequence[Task], experiment: Experiment, output_dir: Path) -
         log = log_file(task, output_dir / "logs", shared_by)
         header = source.read_text(encoding="utf-8")
         script = build_script([task], header, experiment, Path.cwd(), output_dir / "logs", sys.executable)
-        path = output_dir / "slurm" / f"{task.name.replace(' ', ',')}.sbatch"
+        path = output_dir / "slurm" / f"{task.file_name}.sbatch"
         jobs.append(Job(task, path, script, stage_options(task, experiment), shared_by, log, source))
     return jobs
 
@@ -207,8 +207,7 @@ def _check_chain(jobs: Sequence[Job], done: set[Path], healthy: Collection[str])
                     f"{job.task.name} needs {parent.name}, which is neither done nor queued nor selected. "
                     "Start from an earlier stage."
                 )
-    if missing := dict.fromkeys(sentence for job in jobs for sentence in job.task.missing):
-        raise InputError("\n".join(missing))
+    require_inputs(job.task for job in jobs)
     for job in jobs:
         write_text(job.path, job.script)
     # Jobs of one header differ in nothing that Slurm could refuse.
